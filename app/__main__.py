@@ -1,0 +1,147 @@
+"""The command line: serve, predict, info."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+import app
+from app.errors import DigitserveError, StartupError
+from app.settings import Settings
+
+
+def flags(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Add a flag for each of these settings, or for every one. What is not given falls to the environment."""
+    for name, field in Settings.model_fields.items():
+        if not names or name in names:
+            default = "the released model" if name == "model" else field.default
+            parser.add_argument(
+                f"--{name.replace('_', '-')}",
+                dest=name,
+                default=argparse.SUPPRESS,
+                metavar="VALUE",
+                help=f"{field.description} [DIGITS_{name.upper()}, default: {default!s}]".replace("%", "%%"),
+            )
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="digitserve",
+        description="Reads handwritten digits: as a service, or from the command line.",
+    )
+    parser.add_argument("--version", action="version", version=f"digitserve {app.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    serve = commands.add_parser(
+        "serve",
+        help="run the service",
+        description="Run the service. A flag wins over the environment, that over .env, that over the default.",
+    )
+    flags(serve)
+
+    predict = commands.add_parser("predict", help="read image files, without a service")
+    predict.add_argument("files", nargs="+", type=Path, metavar="FILE", help="PNG, JPEG, WebP, BMP or GIF")
+    predict.add_argument("--json", action="store_true", help="print one JSON object a file, as the service answers")
+    flags(predict, "model", "engine", "device", "threads", "max_pixels")
+
+    info = commands.add_parser("info", help="print what runs, as /info answers")
+    flags(info, "model", "engine", "device", "threads")
+    return parser
+
+
+def serve(settings: Settings) -> int:
+    """Run the service until it is told to stop. The exit status is 3 if it could not start."""
+    import uvicorn
+
+    from app.main import create_app
+
+    log_config: dict[str, Any] = {
+        **uvicorn.config.LOGGING_CONFIG,
+        "loggers": {
+            **uvicorn.config.LOGGING_CONFIG["loggers"],
+            "app": {"handlers": ["default"], "level": settings.log_level.upper(), "propagate": False},
+        },
+    }
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=log_config,
+        log_level=settings.log_level,
+        forwarded_allow_ips=settings.forwarded_allow_ips,
+        server_header=False,
+        timeout_graceful_shutdown=10,
+    )
+    return 0
+
+
+def predict(settings: Settings, files: Sequence[Path], as_json: bool) -> int:
+    """Read image files, one line each. The exit status is 1 if any could not be read."""
+    from app import bundle
+    from app.classifier import answer, prepare, score
+    from app.engine import open_engine
+
+    model = bundle.load(settings.model)
+    engine = open_engine(model, settings.engine, settings.device, settings.threads)
+    thresholds = model.manifest.calibration[engine.name].thresholds
+    failed = False
+    for file in files:
+        try:
+            picture = prepare(file.read_bytes(), settings.max_pixels)
+        except (OSError, DigitserveError) as error:
+            failed = True
+            reason = error.strerror if isinstance(error, OSError) else error
+            print(f"{file}: {reason}", file=sys.stderr)
+            continue
+        prediction = answer(
+            picture, None if picture.blank else score(engine, [picture.pixels])[0], thresholds, model.manifest.id
+        )
+        if as_json:
+            print(json.dumps({"file": str(file), **prediction.model_dump()}))
+        elif prediction.confidence is None:
+            print(f"{file}: nothing ({prediction.reason})")
+        else:
+            doubt = "" if prediction.accepted else f"  not accepted: {prediction.reason}"
+            print(f"{file}: {prediction.digit}  {prediction.confidence:.2%}{doubt}")
+    return int(failed)
+
+
+def info(settings: Settings) -> int:
+    """Print what runs here."""
+    from app import bundle
+    from app.engine import open_engine
+    from app.main import describe_service
+
+    model = bundle.load(settings.model)
+    engine = open_engine(model, settings.engine, settings.device, settings.threads)
+    print(describe_service(settings, model, engine).model_dump_json(indent=2))
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    values = vars(make_parser().parse_args(arguments))
+    command = values.pop("command")
+    files, as_json = values.pop("files", []), values.pop("json", False)
+    try:
+        settings = Settings(**values)
+        if command == "serve":
+            return serve(settings)
+        if command == "predict":
+            return predict(settings, files, as_json)
+        return info(settings)
+    except ValidationError as error:
+        for fault in error.errors(include_url=False):
+            name = ".".join(str(part) for part in fault["loc"])
+            print(f"digitserve: setting {name} (DIGITS_{name.upper()}): {fault['msg']}", file=sys.stderr)
+        return 2
+    except StartupError as error:
+        print(f"digitserve: {error}", file=sys.stderr)
+        return 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())

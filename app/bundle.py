@@ -1,0 +1,200 @@
+"""A model folder: what is in it, whether it is whole, and how one is written.
+
+    models/digitnet-1.0.0/
+      manifest.json           what this module defines
+      digitnet.safetensors    a network's weights, for torch
+      digitnet.onnx           the same network as a graph, for ONNX Runtime
+      MODEL_CARD.md, *.png    for people; nothing here reads them
+
+A folder is read once: the bytes whose SHA-256 was verified are the bytes that an engine loads. Knows nothing of how
+to run a network.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from app.errors import ModelFolderError
+
+RELEASED = "digitnet-1.0.0"
+MANIFEST = "manifest.json"
+
+EngineName = Literal["onnxruntime", "torch"]
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # no way out of the folder
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Strict(BaseModel):
+    """A part of a manifest: frozen, and with no field that we do not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NetworkEntry(Strict):
+    """One network of a model, and the two files that it is kept in."""
+
+    architecture: Literal["DigitNet", "SimpleCNN"]
+    config: dict[str, Any]  # the keyword arguments that rebuild it
+    parameters: int = Field(gt=0)
+    macs: int = Field(gt=0, description="multiply-adds for one picture")
+    checkpoint: FileName
+    graph: FileName
+    precision: Literal["fp32", "int8"]  # of the graph
+
+
+class Thresholds(Strict):
+    """What an answer must reach to be accepted."""
+
+    confidence: float = Field(ge=0, le=1)
+    typicality: float = Field(ge=-1, le=1)
+
+
+class Calibration(Strict):
+    """What was fitted for one engine, on the very graph or checkpoint that it loads."""
+
+    temperature: float = Field(gt=0, description="already inside the network; here for people")
+    thresholds: Thresholds
+    digits: int = Field(ge=0, description="held-out digits that it was fitted on; 0 means that nothing was fitted")
+
+
+class GoldenDigit(Strict):
+    """A picture that the model must read rightly before it may serve."""
+
+    digit: int = Field(ge=0, le=9)
+    pixels: Annotated[Base64Bytes, Field(min_length=784, max_length=784)]  # (28, 28) uint8, row by row
+
+    @property
+    def image(self) -> NDArray[np.uint8]:
+        return np.frombuffer(self.pixels, np.uint8).reshape(28, 28)
+
+
+class Manifest(Strict):
+    """What a model folder says of itself."""
+
+    schema_version: Literal[1] = 1
+    name: FileName
+    version: Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+$")]
+    created: str  # ISO 8601, UTC
+    networks: dict[str, NetworkEntry] = Field(min_length=1, max_length=1)
+    calibration: dict[EngineName, Calibration]
+    training: dict[str, Any]  # provenance: recipe, seed, data, versions, history
+    metrics: dict[str, Any] = Field(default_factory=dict)  # what was measured, by split and engine
+    golden: list[GoldenDigit] = Field(min_length=10)
+    files: dict[FileName, Sha256]
+
+    @model_validator(mode="after")
+    def complete(self) -> "Manifest":
+        if missing := {"onnxruntime", "torch"} - set(self.calibration):
+            raise ValueError(f"no calibration for {', '.join(sorted(missing))}")
+        for network in self.networks.values():
+            if missing := {network.checkpoint, network.graph} - set(self.files):
+                raise ValueError(f"no SHA-256 of {', '.join(sorted(missing))}")
+        return self
+
+    @property
+    def id(self) -> str:
+        return f"{self.name}-{self.version}"
+
+    @property
+    def network(self) -> NetworkEntry:
+        return next(iter(self.networks.values()))
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model folder that was found whole: its manifest, and the verified bytes of its files."""
+
+    folder: Path
+    manifest: Manifest
+    sha256: str  # of manifest.json, and through it of everything else
+    contents: dict[str, bytes]
+
+
+def released() -> Path:
+    """The folder of the model that this version of the service was released with.
+
+    In an installed wheel it is inside the package; in a checkout it is beside it.
+    """
+    package = Path(__file__).parent
+    inside = package / "models" / RELEASED
+    return inside if inside.is_dir() else package.parent / "models" / RELEASED
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def load(folder: Path) -> Bundle:
+    """Read a model folder and verify that it is what its manifest says.
+
+    Raises:
+        ModelFolderError: something is missing or was altered; one line, naming the file.
+    """
+    raw = _read(folder / MANIFEST)
+    try:
+        manifest = Manifest.model_validate_json(raw)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ModelFolderError(f"{folder / MANIFEST}: {where}: {first['msg']}") from None
+    contents = {}
+    for name, expected in manifest.files.items():
+        contents[name] = _read(folder / name)
+        if (actual := digest(contents[name])) != expected:
+            raise ModelFolderError(
+                f"{folder / name}: altered or incomplete: its SHA-256 is {actual[:12]}…, and the manifest has "
+                f"{expected[:12]}…"
+            )
+    return Bundle(folder, manifest, digest(raw), contents)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        reason = f"no model folder is there ({path.name} is missing)" if not path.parent.is_dir() else error.strerror
+        raise ModelFolderError(f"{path}: {reason}") from None
+
+
+@contextmanager
+def created(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder beside ``folder`` that becomes it when the block ends well, and vanishes when not.
+
+    A model folder that is already there is replaced in the same step.
+
+    Raises:
+        FileExistsError: something is there that is not a model folder.
+    """
+    if folder.exists() and not (folder / MANIFEST).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} is there and is not a model folder; nothing was written")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)  # mkdtemp makes it private; a model folder is for whoever serves it
+        if folder.exists():
+            old = temporary.with_suffix(".old")
+            folder.rename(old)
+            temporary.rename(folder)
+            shutil.rmtree(old)
+        else:
+            temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write ``manifest.json``, whole or not at all."""
+    partial = folder / f".{MANIFEST}.{os.getpid()}"
+    partial.write_text(manifest.model_dump_json(indent=1) + "\n")
+    partial.replace(folder / MANIFEST)

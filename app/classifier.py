@@ -1,0 +1,99 @@
+"""An image file -> a prediction: decode, normalise, score, answer.
+
+The steps are plain functions, so that the service (which scores in batches) and the command line (which does not) are
+made of the same ones. Knows nothing of HTTP.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.bundle import Thresholds
+from app.engine import Engine, Images, Scores
+from app.image import Format, decode
+from app.normalize import Grey, normalize
+from app.schemas import InputInfo, Prediction, Reason
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A picture ready for a network, and how it came to be so."""
+
+    pixels: Grey  # (28, 28)
+    format: Format
+    width: int
+    height: int
+    normalized: bool
+    inverted: bool
+    blank: bool
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a network makes of one picture."""
+
+    probabilities: Sequence[float]  # ten, summing to 1
+    typicality: float
+
+
+def prepare(data: bytes, max_pixels: int) -> Prepared:
+    """Decode and normalise an image file.
+
+    Raises:
+        RequestError: it is no image that we take.
+    """
+    picture = decode(data, max_pixels)
+    result = normalize(picture.pixels)
+    return Prepared(
+        pixels=result.pixels,
+        format=picture.format,
+        width=picture.width,
+        height=picture.height,
+        normalized=result.normalized,
+        inverted=result.inverted,
+        blank=result.blank,
+    )
+
+
+def score(engine: Engine, pictures: list[Grey]) -> list[Score]:
+    """Run up to a batch of ``(28, 28)`` pictures through an engine."""
+    images: Images = np.stack(pictures)
+    scores: Scores = engine(images)
+    return [
+        Score(probabilities, typicality)
+        for probabilities, typicality in zip(
+            scores.probabilities.astype(np.float64).round(6).tolist(), scores.typicality.tolist(), strict=True
+        )
+    ]
+
+
+def answer(picture: Prepared, score: Score | None, thresholds: Thresholds, model: str) -> Prediction:
+    """Read a score as a digit, and hold it against the model's thresholds. A blank picture needs no score."""
+    reason: Reason | None = None
+    if score is None or picture.blank:
+        reason = "blank"
+        digit, confidence, probabilities = None, None, list[float]()
+    else:
+        probabilities = list(score.probabilities)
+        confidence = max(probabilities)
+        digit = probabilities.index(confidence)
+        if score.typicality < thresholds.typicality:
+            reason = "not_a_digit"
+        elif confidence < thresholds.confidence:
+            reason = "uncertain"
+    return Prediction(
+        digit=digit,
+        confidence=confidence,
+        probabilities=probabilities,
+        accepted=reason is None,
+        reason=reason,
+        input=InputInfo(
+            format=picture.format,
+            width=picture.width,
+            height=picture.height,
+            normalized=picture.normalized,
+            inverted=picture.inverted,
+        ),
+        model=model,
+    )

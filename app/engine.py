@@ -1,0 +1,201 @@
+"""Engines: a batch of pictures in, scores out.
+
+ONNX Runtime on a CPU: it starts in a tenth of a second and reads a digit several times faster than eager torch.
+Torch on CUDA, and on a CPU for whoever asks for it; torch is imported only then. Knows nothing of requests, queues or
+thresholds.
+"""
+
+import ctypes
+import importlib.util
+import sys
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from app.bundle import Bundle, EngineName, GoldenDigit
+from app.errors import EngineUnavailableError, ModelFolderError
+
+Images = NDArray[np.uint8]  # (N, 28, 28), light ink on black
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a network makes of a batch of N pictures."""
+
+    probabilities: NDArray[np.float32]  # (N, 10), calibrated; each row sums to 1
+    typicality: NDArray[np.float32]  # (N,), in [-1, 1]
+
+
+class Engine(Protocol):
+    """Something that runs a model. Calls must not overlap."""
+
+    @property
+    def name(self) -> EngineName: ...
+
+    @property
+    def device(self) -> str: ...
+
+    def __call__(self, images: Images) -> Scores: ...
+
+
+class OnnxRuntimeEngine:
+    """A model's graph, run by ONNX Runtime on the CPU."""
+
+    name: EngineName = "onnxruntime"
+    device = "cpu"
+
+    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+        """Load the graph.
+
+        Raises:
+            ModelFolderError: the file is not a graph, or not one of ``uint8 (N, 28, 28)`` to our two outputs.
+        """
+        graph = bundle.manifest.network.graph
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors alone
+        options.add_session_config_entry(
+            "session.intra_op.allow_spinning", "0"
+        )  # idle threads leave the core to others
+        try:
+            self._session = onnxruntime.InferenceSession(
+                bundle.contents[graph], options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # the runtime has a dozen exceptions of its own, with no base in common
+            raise ModelFolderError(
+                f"{bundle.folder / graph}: not a graph that ONNX Runtime can load: {error}"
+            ) from None
+        signature = (
+            [(value.name, value.type, value.shape[1:]) for value in self._session.get_inputs()],
+            [(value.name, value.type, value.shape[1:]) for value in self._session.get_outputs()],
+        )
+        if signature != (
+            [("images", "tensor(uint8)", [28, 28])],
+            [("probabilities", "tensor(float)", [10]), ("typicality", "tensor(float)", [])],
+        ):
+            raise ModelFolderError(f"{bundle.folder / graph}: its inputs and outputs are not a digit network's")
+
+    def __call__(self, images: Images) -> Scores:
+        probabilities, typicality = self._session.run(None, {"images": images})
+        return Scores(probabilities, typicality)
+
+
+class TorchEngine:
+    """A model's checkpoint, run by torch."""
+
+    name: EngineName = "torch"
+
+    def __init__(self, bundle: Bundle, device: str = "cpu", threads: int = 1) -> None:
+        """Rebuild the network and load its weights.
+
+        Raises:
+            ModelFolderError: the weights are not those of the architecture that the manifest names.
+        """
+        import safetensors
+        import safetensors.torch
+        import torch
+
+        from app.network import build
+
+        entry = bundle.manifest.network
+        path = bundle.folder / entry.checkpoint
+        try:
+            network = build(entry.architecture, entry.config)
+            network.load_state_dict(safetensors.torch.load(bundle.contents[entry.checkpoint]))
+        except (TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
+            reason = " ".join(str(error).split())
+            raise ModelFolderError(f"{path}: not the weights of this {entry.architecture}: {reason}") from None
+        if device == "cpu":
+            torch.set_num_threads(threads)
+        self.device = device
+        self._torch = torch
+        self._network = network.to(device).eval()
+
+    def __call__(self, images: Images) -> Scores:
+        with self._torch.inference_mode():
+            probabilities, typicality = self._network(self._torch.from_numpy(images).to(self.device))
+            return Scores(probabilities.cpu().numpy(), typicality.cpu().numpy())
+
+
+def open_engine(bundle: Bundle, engine: Literal["auto", "onnxruntime", "torch"], device: str, threads: int) -> Engine:
+    """Choose an engine and load the model into it.
+
+    ``auto`` takes torch where CUDA is usable, and ONNX Runtime on the CPU otherwise. What is asked for by name is
+    taken, or refused; never silently replaced.
+
+    Raises:
+        EngineUnavailableError: what was asked for is not on this machine; the message says what to install.
+        ModelFolderError: the model does not load.
+    """
+    if engine == "onnxruntime" and device.startswith("cuda"):
+        raise EngineUnavailableError(
+            "The onnxruntime engine runs on the CPU alone. For CUDA set DIGITS_ENGINE=torch, or leave it at auto."
+        )
+    if engine == "torch" or device.startswith("cuda"):
+        require_torch()
+        if device == "auto":
+            device = "cuda" if cuda_devices() else "cpu"
+        if device.startswith("cuda"):
+            require_cuda(device)
+        return TorchEngine(bundle, device, threads)
+    if engine == "auto" and device == "auto" and has_torch() and has_cuda_driver() and cuda_devices():
+        return TorchEngine(bundle, "cuda", threads)
+    return OnnxRuntimeEngine(bundle, threads)
+
+
+def has_torch() -> bool:
+    return all(importlib.util.find_spec(name) for name in ("torch", "safetensors"))
+
+
+def require_torch() -> None:
+    if not has_torch():
+        raise EngineUnavailableError("Torch is not installed, and was asked for. Install it: pip install '.[torch]'")
+
+
+def has_cuda_driver() -> bool:
+    """Whether NVIDIA's driver is here: a look that costs microseconds, where importing torch costs seconds."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
+def cuda_devices() -> int:
+    """How many CUDA devices torch can use."""
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def require_cuda(device: str) -> None:
+    count = cuda_devices()
+    index = int(device.partition(":")[2] or 0)
+    if index >= count:
+        raise EngineUnavailableError(
+            f"Device {device} was asked for, and torch sees {count} CUDA devices. Install NVIDIA's driver and a build "
+            f"of torch for CUDA (in a container: the CUDA variant, run with --gpus all), or set DIGITS_DEVICE=cpu."
+        )
+
+
+def self_test(engine: Engine, bundle: Bundle) -> None:
+    """Warm an engine, alone and in a batch, and have it read the model's golden digits.
+
+    Raises:
+        ModelFolderError: it misreads one, or gives no probabilities.
+    """
+    golden: list[GoldenDigit] = bundle.manifest.golden
+    images = np.stack([digit.image for digit in golden])
+    engine(images[:1])
+    scores = engine(images)
+    if not np.allclose(scores.probabilities.sum(axis=1), 1, atol=1e-3):  # true of no NaN either
+        raise ModelFolderError(f"{bundle.folder}: {engine.name} on {engine.device} gives no probabilities")
+    for digit, read in zip(golden, scores.probabilities.argmax(axis=1), strict=True):
+        if read != digit.digit:
+            raise ModelFolderError(
+                f"{bundle.folder}: {engine.name} on {engine.device} reads a golden {digit.digit} as {read}"
+            )

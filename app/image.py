@@ -1,0 +1,118 @@
+"""The bytes of an image file -> grey pixels, upright.
+
+Only the five decoders named here can run, whatever Pillow knows; type and size are checked before any pixel is
+decoded. Knows nothing of digits or of HTTP.
+"""
+
+import io
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from app.errors import BrokenImageError, ImageSizeError, UnsupportedMediaError
+
+Format = Literal["PNG", "JPEG", "WEBP", "BMP", "GIF"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+ORIENTATION = 0x0112  # the EXIF tag
+UPRIGHT = {  # EXIF orientation -> what brings the picture upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded image: grey, upright."""
+
+    format: Format
+    pixels: NDArray[np.uint8]  # (height, width); 0 is black
+
+    @property
+    def width(self) -> int:
+        return int(self.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        return int(self.pixels.shape[0])
+
+
+def identify(data: bytes) -> Format:
+    """Tell an image's type by its first bytes; what its sender calls it does not count.
+
+    Raises:
+        UnsupportedMediaError: it is none of ours.
+    """
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if data.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "WEBP"
+    if data.startswith(b"BM"):
+        return "BMP"
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return "GIF"
+    raise UnsupportedMediaError(f"This is not an image of a type that we take: {', '.join(FORMATS)}.")
+
+
+def decode(data: bytes, max_pixels: int) -> Picture:
+    """Decode an image; of an animation, the first frame.
+
+    Raises:
+        UnsupportedMediaError: not of a type that we take.
+        ImageSizeError: more than ``max_pixels``; no pixel was decoded.
+        BrokenImageError: it begins as one of ours and cannot be decoded.
+    """
+    kind = identify(data)
+    try:
+        with Image.open(io.BytesIO(data), formats=(kind,)) as image:
+            if image.width * image.height > max_pixels:
+                raise ImageSizeError(
+                    f"The image has {image.width} x {image.height} pixels, and {max_pixels:,} are allowed."
+                )
+            image.load()
+            return Picture(kind, to_grey(upright(image)))
+    except ImageSizeError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # Pillow's own limit, met while opening
+        raise ImageSizeError(f"The image is far larger than the {max_pixels:,} pixels that are allowed.") from None
+    except Exception as error:  # hostile files make Pillow raise nearly anything, and all of it means the same
+        raise BrokenImageError(
+            f"The image begins as {kind} and cannot be decoded: it is damaged or cut short."
+        ) from error
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turn an image as its EXIF orientation says."""
+    try:
+        orientation = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # a damaged EXIF block is no reason to refuse a picture that decodes
+        return image
+    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
+
+
+def to_grey(image: Image.Image) -> NDArray[np.uint8]:
+    """Bring any mode to 8-bit grey: 16 bits are scaled, transparency is laid on paper."""
+    if image.mode.startswith("I"):  # 16-bit grey, as I;16 or I
+        return np.round(np.asarray(image).astype(np.float32) / 257).clip(0, 255).astype(np.uint8)
+    if image.has_transparency_data:
+        return lay_on_paper(np.asarray(image.convert("RGBA").convert("LA")))
+    return np.asarray(image.convert("L"))
+
+
+def lay_on_paper(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Composite grey with alpha, ``(H, W, 2)``, on white paper, or on black where the ink is light."""
+    grey, alpha = pixels[..., 0].astype(np.float32), pixels[..., 1].astype(np.float32) / 255
+    cover = alpha.sum()
+    ink_is_light = cover > 0 and (grey * alpha).sum() / cover > 127.5
+    paper = 0.0 if ink_is_light else 255.0
+    return np.round(grey * alpha + paper * (1 - alpha)).astype(np.uint8)

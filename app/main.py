@@ -1,0 +1,132 @@
+"""create_app: the only place that wires things together.
+
+Start-up happens once, in this order: verify the model folder, load it into an engine, have it read its golden digits,
+open the batcher, be ready. What fails on the way stops the start with one line.
+"""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TypedDict
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+import app
+from app import bundle, problems
+from app.batcher import Batcher
+from app.bundle import Bundle
+from app.classifier import Score, score
+from app.engine import Engine, open_engine, self_test
+from app.errors import StartupError
+from app.normalize import Grey
+from app.openapi import describe
+from app.request_id import RequestId
+from app.routes import operations, pages, predict
+from app.schemas import Info, Limits, ModelInfo
+from app.service import Service
+from app.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class State(TypedDict):
+    """What the lifespan hands to each request, as ``request.state``."""
+
+    service: Service
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Build the service. The model is loaded when the app starts, not here."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+        model = bundle.load(settings.model)
+        engine = open_engine(model, settings.engine, settings.device, settings.threads)
+        self_test(engine, model)
+        batcher: Batcher[Grey, Score] = Batcher(
+            partial(score, engine),
+            max_batch=settings.batch_max,
+            max_wait=settings.batch_wait_ms / 1000,
+            max_waiting=settings.max_inflight,
+        )
+        async with batcher:
+            service = Service(settings, describe_service(settings, model, engine), batcher, ready=True)
+            logger.info("%s is ready on %s (%s)", model.manifest.id, engine.name, engine.device)
+            yield {"service": service}
+            service.ready = False
+
+    service_app = FastAPI(
+        title="digitserve",
+        version=app.__version__,
+        summary="Reads handwritten digits, and says when it is not sure.",
+        docs_url=None,  # pages.py has them, from files of this process
+        redoc_url=None,
+        root_path=settings.root_path,
+        lifespan=lifespan,
+    )
+    service_app.add_middleware(RequestId)
+    service_app.add_middleware(StartupReport)
+    problems.install(service_app)
+    service_app.include_router(predict.router)
+    service_app.include_router(operations.router)
+    service_app.include_router(pages.router)
+    service_app.mount("/assets", pages.assets())
+    describe(service_app)
+    return service_app
+
+
+def describe_service(settings: Settings, model: Bundle, engine: Engine) -> Info:
+    """Say what runs, as /info and the command line show it."""
+    manifest = model.manifest
+    return Info(
+        version=app.__version__,
+        model=ModelInfo(
+            name=manifest.name,
+            version=manifest.version,
+            sha256=model.sha256,
+            created=manifest.created,
+            networks={name: network.model_dump() for name, network in manifest.networks.items()},
+            training={key: value for key, value in manifest.training.items() if key != "history"},
+            metrics=manifest.metrics,
+        ),
+        engine=engine.name,
+        device=engine.device,
+        limits=Limits(
+            max_body_bytes=settings.max_body_bytes,
+            max_pixels=settings.max_pixels,
+            max_inflight=settings.max_inflight,
+        ),
+        thresholds=manifest.calibration[engine.name].thresholds,
+    )
+
+
+class StartupReport:
+    """ASGI middleware: a start that fails for a reason that we know says so in one line, where Starlette would show
+    the server a traceback."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await self.app(scope, receive, send)
+            return
+        failure: Message | None = None
+
+        async def hold_failure(message: Message) -> None:
+            nonlocal failure
+            if message["type"] == "lifespan.startup.failed":
+                failure = message
+            else:
+                await send(message)
+
+        try:
+            await self.app(scope, receive, hold_failure)
+        except StartupError as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+        except BaseException:
+            if failure:
+                await send(failure)
+            raise

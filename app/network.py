@@ -1,0 +1,131 @@
+"""The networks, in torch: one definition for the trainer and for the torch engine.
+
+A network takes raw pictures, ``uint8 (N, 28, 28)``, light ink on black, and gives calibrated probabilities
+``float32 (N, 10)`` and a typicality score ``float32 (N,)``. Whatever lies between the picture and the answer
+(normalisation, temperature, the mean features of the classes) is a buffer of the network, so that a checkpoint
+carries all of it and the trainer and the server cannot differ.
+
+Knows nothing of files, training or engines.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Network(nn.Module):
+    """What every network has around its layers.
+
+    ``features`` and ``head`` are the layers; this class adds the way in (normalisation) and the way out
+    (temperature, typicality).
+    """
+
+    mean: Tensor
+    std: Tensor
+    temperature: Tensor
+    class_means: Tensor
+
+    def __init__(self, feature_count: int, mean: float, std: float) -> None:
+        super().__init__()
+        self.head = nn.Linear(feature_count, 10)
+        self.register_buffer("mean", torch.tensor(mean))  # of a pixel, on the scale 0 to 255
+        self.register_buffer("std", torch.tensor(std))
+        self.register_buffer("temperature", torch.tensor(1.0))
+        self.register_buffer("class_means", torch.zeros(10, feature_count))  # unit vectors, once fitted
+
+    def features(self, x: Tensor) -> Tensor:
+        """Map normalised pictures ``(N, 1, 28, 28)`` to features ``(N, F)``."""
+        raise NotImplementedError
+
+    def penultimate(self, images: Tensor) -> Tensor:
+        """Map pictures ``(N, 28, 28)``, uint8 or float on the scale 0 to 255, to features ``(N, F)``."""
+        x = (images.unsqueeze(1).float() - self.mean) / self.std
+        return self.features(x)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Map pictures ``(N, 28, 28)`` to uncalibrated logits ``(N, 10)``: what training minimises the loss of."""
+        logits: Tensor = self.head(self.penultimate(images))
+        return logits
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Map pictures ``(N, 28, 28)`` to probabilities ``(N, 10)`` and typicality ``(N,)``.
+
+        Probabilities are softmax(logits / temperature) (Guo et al. 2017, "On Calibration of Modern Neural
+        Networks"). Typicality is the cosine between a picture's features and the mean features of the class that
+        it is read as: near 1 for a digit like those trained on, lower for anything else.
+        """
+        features = self.penultimate(images)
+        probabilities = F.softmax(self.head(features) / self.temperature, dim=1)
+        along_means = features @ self.class_means.T  # (N, 10): lengths along the directions of the classes
+        along_read = along_means.gather(1, probabilities.argmax(1, keepdim=True)).squeeze(1)
+        return probabilities, along_read / features.norm(dim=1).clamp_min(1e-6)
+
+
+class SimpleCNN(Network):
+    """The network of the tutorials, and our baseline: one convolution, one hidden layer, 804 k parameters."""
+
+    def __init__(self) -> None:
+        super().__init__(feature_count=128, mean=127.5, std=127.5)  # pixels in [0, 1], then (x - 0.5) / 0.5
+        self.conv = nn.Conv2d(1, 32, 3, padding=1)
+        self.hidden = nn.Linear(32 * 14 * 14, 128)
+
+    def features(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.conv(x)), 2)  # (N, 32, 14, 14)
+        return F.relu(self.hidden(x.flatten(1)))
+
+
+class ConvBlock(nn.Sequential):
+    """Convolution, batch-norm, ReLU: the unit of which DigitNet is made. The batch-norm folds away at export."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
+        )
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions beside an identity (He et al. 2015, "Deep Residual Learning")."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = ConvBlock(channels, channels, 3)
+        self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.second(self.first(x)))
+
+
+class DigitNet(Network):
+    """A small residual network that strides where others pool, for torch's CPU max-pool is slow.
+
+    Args:
+        stem: channels of the first convolution, 5x5 with stride 2.
+        stages: a triple a stage: channels, stride of its 3x3 convolution, and residual blocks after it.
+    """
+
+    def __init__(self, stem: int, stages: Sequence[Sequence[int]]) -> None:
+        # A mean of 0 keeps black paper at 0, so that the zero padding of the convolutions is more black paper.
+        super().__init__(feature_count=stages[-1][0], mean=0.0, std=78.6)
+        layers: list[nn.Module] = [ConvBlock(1, stem, 5, stride=2)]
+        inputs = stem
+        for channels, stride, residuals in stages:
+            layers.append(ConvBlock(inputs, channels, 3, stride))
+            layers.extend(Residual(channels) for _ in range(residuals))
+            inputs = channels
+        self.layers = nn.Sequential(*layers)
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.layers(x).mean(dim=(2, 3))  # type: ignore[no-any-return]  # nn.Sequential is typed as Any
+
+
+ARCHITECTURES: dict[str, type[Network]] = {"DigitNet": DigitNet, "SimpleCNN": SimpleCNN}
+
+
+def build(architecture: str, config: dict[str, Any]) -> Network:
+    """Make the network that a manifest or a recipe names, with fresh weights."""
+    return ARCHITECTURES[architecture](**config)

@@ -1,0 +1,98 @@
+"""One table: exception -> status, type and title. Every error that a client sees is made here (RFC 9457).
+
+What a problem says is the exception's own message where that was written for the client, and a fixed sentence where
+it was not: no traceback and no path ever leaves.
+"""
+
+import http
+import logging
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from app import errors
+from app.schemas import Problem
+
+logger = logging.getLogger(__name__)
+
+# exception: (status, slug of the type, title)
+TABLE: dict[type[Exception], tuple[int, str, str]] = {
+    errors.MalformedRequestError: (400, "malformed-request", "The request is malformed"),
+    errors.BodyTooLargeError: (413, "body-too-large", "The body is too large"),
+    errors.UnsupportedMediaError: (415, "unsupported-media", "Not an image of a type that we take"),
+    errors.BrokenImageError: (422, "broken-image", "The image cannot be decoded"),
+    errors.ImageSizeError: (422, "image-size", "The image is outside the pixel limits"),
+    errors.OverloadedError: (503, "overloaded", "The service is overloaded"),
+    errors.NotReadyError: (503, "not-ready", "The service is not ready"),
+}
+TITLES = {404: "There is nothing at this address", 405: "This address does not take that method"}
+
+
+def problem(
+    request: Request, status: int, slug: str, title: str, detail: str, headers: dict[str, str] | None = None
+) -> JSONResponse:
+    """Answer with an error."""
+    request_id: str = request.state.request_id
+    body = Problem(
+        type=f"urn:problem-type:digitserve:{slug}", title=title, status=status, detail=detail, request_id=request_id
+    )
+    # The id is set here too, for the answer to an unforeseen error does not pass through the middleware.
+    return JSONResponse(
+        body.model_dump(),
+        status,
+        headers={"X-Request-ID": request_id, **(headers or {})},
+        media_type="application/problem+json",
+    )
+
+
+async def on_domain_error(request: Request, error: Exception) -> Response:
+    status, slug, title = TABLE[type(error)]
+    headers = {"Retry-After": "1"} if status == 503 else None
+    return problem(request, status, slug, title, str(error), headers)
+
+
+async def on_http_error(request: Request, error: Exception) -> Response:
+    """Answer what the framework itself refuses: no such address, no such method."""
+    assert isinstance(error, HTTPException)
+    phrase = http.HTTPStatus(error.status_code).phrase
+    title = TITLES.get(error.status_code, phrase)
+    slug = phrase.lower().replace(" ", "-")
+    detail = f"{request.method} {request.url.path[:200]}: {error.detail}. The addresses are listed at /docs."
+    return problem(request, error.status_code, slug, title, detail, dict(error.headers or {}))
+
+
+async def on_disconnect(request: Request, error: Exception) -> Response:
+    """The client left before its body was complete; nobody reads this answer."""
+    return Response(status_code=400)
+
+
+async def on_unforeseen(request: Request, error: Exception) -> Response:
+    """Answer a fault of ours without a word of its cause, which the server logs."""
+    return problem(
+        request,
+        500,
+        "internal-error",
+        "Something went wrong here",
+        "The fault is ours. Name the request_id if you report it.",
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Make these the answers of an app."""
+    for kind in TABLE:
+        app.add_exception_handler(kind, on_domain_error)
+    app.add_exception_handler(HTTPException, on_http_error)
+    app.add_exception_handler(ClientDisconnect, on_disconnect)
+    app.add_exception_handler(Exception, on_unforeseen)
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe errors for the OpenAPI document of a route."""
+    described: dict[int | str, dict[str, Any]] = {}
+    for status in statuses:
+        titles = [title for code, _, title in TABLE.values() if code == status]
+        described[status] = {"model": Problem, "description": "; ".join(titles)}
+    return described

@@ -1,0 +1,33 @@
+"""What operators and orchestrators ask: is it alive, is it ready, what is it."""
+
+from fastapi import APIRouter
+
+from app.errors import NotReadyError
+from app.problems import responses
+from app.schemas import Health, Info
+from app.service import CurrentService
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/livez", summary="Is the process alive")
+async def livez() -> Health:
+    """Answer 200 for as long as the process can answer at all."""
+    return Health(status="ok")
+
+
+@router.get("/readyz", summary="Is the service ready", responses=responses(503))
+async def readyz(service: CurrentService) -> Health:
+    """Answer 200 when the model is verified, warm and has read its golden digits, and the service is not stopping."""
+    if not service.ready:
+        raise NotReadyError("The service is stopping.")
+    return Health(status="ok")
+
+
+router.add_api_route("/healthz", readyz, response_model=Health, summary="The same as /readyz", responses=responses(503))
+
+
+@router.get("/info", summary="What runs here")
+async def info(service: CurrentService) -> Info:
+    """Name the model, the engine, the limits and the thresholds."""
+    return service.info

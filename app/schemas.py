@@ -1,0 +1,121 @@
+"""What the API takes and answers, as its OpenAPI document shows it."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.bundle import Thresholds
+
+# A digit of MNIST's training split as a PNG of 28x28, for the examples in the OpenAPI document.
+EXAMPLE_DIGIT = 5
+EXAMPLE_IMAGE = (
+    "iVBORw0KGgoAAAANSUhEUgAAABwAAAAcCAAAAABXZoBIAAAA/UlEQVR42mNgGMyAWUhIqK5jvdSy/9/rGRgYGFhgEnJsVjYCwQwM"
+    "DAxPJgV+vniQgYGBgREqZ7iXH8r6l/SV4dn7m8gmCt3++/fv37/Htn3/iMW+gDnZf/+e5WbQnoXNNXyMs/5GoQoxwVmf/n9kSGHC"
+    "6RPufX/dcPtT+ePDBTmMuGQDP/z9Wy6JS1Z319+/06RxyQrE/vm7G7fFP//+dIAyWVBl9EJMWRiuHcKmSX3K079///7ahkVKouju"
+    "379//570w5QSd7r69+/fv8cCMQNJaPXtv3///j0cwIkhZb7m0d+/f/9+aeVGFWdhYGBgCAxkYLi++W/PB/qkRgBFF16AdZECmAAA"
+    "AABJRU5ErkJggg=="
+)
+
+Reason = Literal["blank", "not_a_digit", "uncertain", "several_digits"]
+
+
+class Answer(BaseModel):
+    """Frozen, and described without defaults in its schema: what it names is always there."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class ImageBody(BaseModel):
+    """The JSON form of a request."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"image": EXAMPLE_IMAGE}]})
+
+    image: str = Field(description="The image file in base64, bare or as a data: URI.")
+
+
+class InputInfo(Answer):
+    """What was sent, and what was done to it before it was read."""
+
+    format: Literal["PNG", "JPEG", "WEBP", "BMP", "GIF"]
+    width: int = Field(description="in pixels, upright")
+    height: int = Field(description="in pixels, upright")
+    normalized: bool = Field(description="whether it was cut out, resized and centred as MNIST's digits are")
+    inverted: bool = Field(description="whether it was dark on light")
+
+
+class Prediction(Answer):
+    """The digit that is read, and whether it can be relied on."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "digit": 7,
+                    "confidence": 0.9994,
+                    "probabilities": [0.0, 0.0001, 0.0001, 0.0001, 0.0, 0.0, 0.0, 0.9994, 0.0, 0.0003],
+                    "accepted": True,
+                    "reason": None,
+                    "input": {"format": "PNG", "width": 28, "height": 28, "normalized": False, "inverted": False},
+                    "model": "digitnet-1.0.0",
+                }
+            ]
+        },
+    )
+
+    digit: Annotated[int, Field(ge=0, le=9)] | None = Field(
+        description="the best guess, accepted or not; null where there is no ink"
+    )
+    confidence: Annotated[float, Field(ge=0, le=1)] | None = Field(description="the probability of that digit")
+    probabilities: list[float] = Field(description="of the digits 0 to 9; empty where there is no ink")
+    accepted: bool = Field(description="whether the answer meets the model's thresholds")
+    reason: Reason | None = Field(description="why it was not accepted")
+    input: InputInfo
+    model: str = Field(description="name and version of the model that answered")
+
+
+class Problem(Answer):
+    """An error, as RFC 9457 has it (application/problem+json)."""
+
+    type: str = Field(description="which kind of error; stable", examples=["urn:problem-type:digitserve:broken-image"])
+    title: str = Field(description="that kind in words")
+    status: int = Field(description="the HTTP status, again")
+    detail: str = Field(description="what is wrong with this request, and what to do")
+    request_id: str = Field(description="the X-Request-ID of this request")
+
+
+class Health(Answer):
+    """Whether the service is well."""
+
+    status: Literal["ok"]
+
+
+class ModelInfo(Answer):
+    """The model that answers."""
+
+    name: str
+    version: str
+    sha256: str = Field(description="of the manifest, and through it of every file of the model")
+    created: str
+    networks: dict[str, Any] = Field(description="architecture, parameters and multiply-adds of each network")
+    training: dict[str, Any] = Field(description="recipe, seed and data")
+    metrics: dict[str, Any] = Field(description="what was measured, by split and engine")
+
+
+class Limits(Answer):
+    """What a request may be."""
+
+    max_body_bytes: int
+    max_pixels: int
+    max_inflight: int
+
+
+class Info(Answer):
+    """What runs here."""
+
+    version: str = Field(description="of digitserve")
+    model: ModelInfo
+    engine: Literal["onnxruntime", "torch"]
+    device: str
+    limits: Limits
+    thresholds: Thresholds

@@ -1,0 +1,41 @@
+"""Settings: read once, at the edge, and passed in. Nothing else in the package looks at the environment."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.bundle import released
+
+
+class Settings(BaseSettings):
+    """Every setting of the service, each an environment variable ``DIGITS_…`` and a flag of ``serve``.
+
+    A flag wins over the environment, the environment over ``.env``, and that over the default.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="DIGITS_", env_file=".env", extra="ignore", frozen=True, protected_namespaces=()
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    model: Path = Field(default_factory=released, description="Model folder; the released model when not set.")
+    engine: Literal["auto", "onnxruntime", "torch"] = Field(
+        "auto", description="auto takes torch where CUDA is usable, else ONNX Runtime."
+    )
+    device: Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = Field(
+        "auto", description="auto, cpu, cuda or cuda:N."
+    )
+    threads: int = Field(1, ge=1, description="Threads that one batch is computed with on a CPU.")
+    max_body_bytes: int = Field(10_000_000, ge=1, description="Bytes of a request body at most; past it, 413.")
+    max_pixels: int = Field(25_000_000, ge=784, description="Pixels of an image at most; past it, 422.")
+    max_inflight: int = Field(1024, ge=1, description="Pictures that may wait to be read; past it, 503.")
+    batch_max: int = Field(64, ge=1, description="Pictures in one batch at most.")
+    batch_wait_ms: float = Field(0.0, ge=0, le=1000, description="Time that a batch waits for company.")
+    root_path: str = Field("", description="Path under which a proxy shows the service, such as /digits.")
+    forwarded_allow_ips: str = Field("127.0.0.1", description="Proxies whose X-Forwarded-* are believed; * for all.")
+    log_level: Literal["critical", "error", "warning", "info", "debug"] = Field(
+        "info", description="What is logged; info has a line a request."
+    )

@@ -1,0 +1,286 @@
+"""The command line of training: train, evaluate, export, report."""
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from app import bundle
+from app.errors import ModelFolderError
+from training import data
+from training.data import Digits
+from training.evaluate import EvaluationError, cross_validate, evaluate_on_test
+from training.export import ExportError, export, read_model
+from training.recipes import RECIPES, Recipe
+from training.report import published, write_card
+from training.train import Epoch, Run, Step, TrainingError, device_named, discard, fit, load_run
+
+console = Console(highlight=False)
+
+LOG = Path("docs/test-log.csv")
+CHECKPOINT = "checkpoint.pt"
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m training", description="Make and measure the models that are served."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--data-dir",
+        type=Path,
+        default=Path(os.environ.get("DIGITS_DATA_DIR", "data")),
+        help="folder that has MNIST/raw in it, or will [DIGITS_DATA_DIR, default: data]",
+    )
+    common.add_argument("--threads", type=int, help="threads of torch [default: one a core]")
+
+    train = commands.add_parser("train", parents=[common], help="carry out a recipe, and write a model folder")
+    train.add_argument("--recipe", choices=RECIPES, default="digitnet")
+    train.add_argument("--output", type=Path, help="model folder to write [default: runs/RECIPE-SEED]")
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [default: auto]")
+    train.add_argument("--epochs", type=int, help="instead of the recipe's own number")
+    train.add_argument("--resume", action="store_true", help="go on from the last epoch of an interrupted run")
+    train.add_argument("--test", action="store_true", help="then evaluate on the test split, and report")
+
+    evaluate = commands.add_parser(
+        "evaluate",
+        parents=[common],
+        help="measure a finished model on the test split, or a recipe by cross-validation",
+        description=f"Each reading of the test split is logged in {LOG}: it is for final figures, and chooses nothing.",
+    )
+    evaluate.add_argument("model", type=Path, nargs="?", help="model folder")
+    evaluate.add_argument("--log", type=Path, default=LOG, help=f"where readings of the test split are logged [{LOG}]")
+    evaluate.add_argument(
+        "--kfold", type=int, metavar="K", help="train --recipe K times instead, on the training split"
+    )
+    evaluate.add_argument("--recipe", choices=RECIPES, default="digitnet", help="with --kfold")
+    evaluate.add_argument("--epochs", type=int, help="with --kfold: instead of the recipe's own number")
+    evaluate.add_argument("--seed", type=int, default=0, help="with --kfold")
+    evaluate.add_argument("--device", default="auto", help="with --kfold")
+
+    again = commands.add_parser(
+        "export", parents=[common], help="write a model folder from an interrupted run, or from another model folder"
+    )
+    again.add_argument("source", type=Path, help="a folder RUN.training, or a model folder")
+    again.add_argument("--output", type=Path, required=True, help="model folder to write")
+    again.add_argument("--precision", choices=["fp32", "int8"], help="of the graph [default: as the recipe says]")
+
+    report = commands.add_parser("report", parents=[common], help="draw the plots and write MODEL_CARD.md")
+    report.add_argument("model", type=Path, help="model folder")
+    return parser
+
+
+def named(recipe: Recipe, epochs: int | None) -> Recipe:
+    return replace(recipe, epochs=epochs) if epochs else recipe
+
+
+def version_of(output: Path) -> str:
+    """A folder called NAME-1.2.3 holds version 1.2.3; any other, 0.0.0."""
+    found = re.search(r"-(\d+\.\d+\.\d+)$", output.name)
+    return found[1] if found else "0.0.0"
+
+
+def split(recipe: Recipe, data_dir: Path) -> tuple[Digits, Digits | None]:
+    """The digits that a recipe trains on, and those that it holds out."""
+    digits = data.load(data_dir, "train")
+    return data.hold_out(digits, recipe.hold_out) if recipe.hold_out else (digits, None)
+
+
+class Display:
+    """A run as a person watches it: a bar that moves, and a line that stays for each epoch."""
+
+    def __init__(self, recipe: Recipe, progress: Progress) -> None:
+        self._recipe = recipe
+        self._progress = progress
+        self._task = progress.add_task(recipe.name, total=recipe.epochs, note="")
+
+    def step(self, step: Step) -> None:
+        note = f"loss {step.loss:.4f}  accuracy {step.accuracy:.2%}  {step.images_per_second:,.0f} images/s"
+        self._progress.update(self._task, completed=step.epoch - 1 + step.batch / step.batches, note=note)
+
+    def epoch(self, epoch: Epoch) -> None:
+        held_out = "" if epoch.held_out is None else f"  held out {epoch.held_out:.2%}"
+        self._progress.console.print(
+            f"epoch {epoch.epoch}/{self._recipe.epochs}  loss {epoch.loss:.4f}  accuracy {epoch.accuracy:.2%}{held_out}"
+            f"  {epoch.seconds:.1f} s"
+        )
+
+
+def train(arguments: argparse.Namespace) -> int:
+    recipe = named(RECIPES[arguments.recipe], arguments.epochs)
+    output: Path = arguments.output or Path("runs") / f"{recipe.name}-{arguments.seed}"
+    checkpoint = output.with_name(f"{output.name}.training") / CHECKPOINT
+    if checkpoint.exists() and not arguments.resume:
+        raise TrainingError(
+            f"{checkpoint.parent} holds an interrupted run: go on with --resume, or remove it to start anew"
+        )
+    device = device_named(arguments.device)
+    training, held_out = split(recipe, arguments.data_dir)
+    console.print(
+        f"{recipe.name}, seed {arguments.seed}: {len(training):,} digits, {len(held_out or ()):,} held out, "
+        f"{recipe.epochs} epochs on {device}"
+    )
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+    )
+    try:
+        with Progress(*columns, console=console) as progress:
+            display = Display(recipe, progress)
+            run = fit(
+                recipe,
+                training,
+                held_out,
+                seed=arguments.seed,
+                device=device,
+                checkpoint=checkpoint,
+                resume=arguments.resume and checkpoint.exists(),
+                on_step=display.step,
+                on_epoch=display.epoch,
+            )
+    except KeyboardInterrupt:
+        if checkpoint.exists():
+            console.print(
+                f"\nStopped. The last whole epoch is kept in {checkpoint.parent}.\n"
+                f"  go on:          repeat the command with --resume\n"
+                f"  use it as it is: python -m training export {checkpoint.parent} --output {output}"
+            )
+        else:
+            console.print("\nStopped before the first epoch was whole: nothing is kept.")
+        return 130
+    model = finish(run, training, held_out, output)
+    discard(checkpoint)
+    if arguments.test:
+        evaluate_model(model.folder, arguments.data_dir, LOG)
+        return report_model(model.folder, arguments.data_dir)
+    console.print(f"Next: python -m training evaluate {output} && python -m training report {output}")
+    return 0
+
+
+def finish(run: Run, training: Digits, held_out: Digits | None, output: Path) -> bundle.Bundle:
+    console.print("Exporting: graph, quantisation, calibration, golden digits…")
+    model = export(run, training, held_out, output, version_of(output))
+    console.print(f"Wrote {output}. Serve it: DIGITS_MODEL={output} python -m app serve")
+    if held_out:
+        show("held-out digits", model.manifest.metrics["held_out"])
+    return model
+
+
+def show(title: str, figures: dict[Any, dict[str, Any]]) -> None:
+    """Print what was measured as a table."""
+    table = Table("", *figures, title=f"On {next(iter(figures.values()))['digits']:,} {title}", title_justify="left")
+    table.add_row("accuracy", *(f"{m['accuracy']:.2%} ({m['errors']} misread)" for m in figures.values()))
+    table.add_row(
+        "95 % interval", *(f"{m['accuracy_95'][0]:.2%} to {m['accuracy_95'][1]:.2%}" for m in figures.values())
+    )
+    table.add_row("negative log-likelihood", *(f"{m['nll']:.4f}" for m in figures.values()))
+    table.add_row("Brier score", *(f"{m['brier']:.4f}" for m in figures.values()))
+    table.add_row("calibration error", *(f"{m['ece']:.2%}" for m in figures.values()))
+    table.add_row("accepted", *(f"{m['accepted']:.2%}" for m in figures.values()))
+    console.print(table)
+
+
+def show_classes(result: dict[str, Any]) -> None:
+    """Print precision, recall and F1 of each digit, and the confusion matrix."""
+    table = Table("digit", "precision", "recall", "F1", *(f"read {d}" for d in range(10)))
+    for row, counts in zip(result["classes"], result["confusion"], strict=True):
+        table.add_row(
+            str(row["digit"]),
+            *(f"{row[key]:.2%}" for key in ("precision", "recall", "f1")),
+            *(str(n or "") for n in counts),
+        )
+    console.print(table)
+
+
+def evaluate_model(folder: Path, data_dir: Path, log: Path) -> None:
+    results = evaluate_on_test(folder, data.load(data_dir, "test"), log)
+    show(f"digits of the test split: {folder}", results)
+    show_classes(results["onnxruntime"])
+    console.print(f"Logged in {log}, kept in {folder / bundle.MANIFEST}.")
+
+
+def report_model(folder: Path, data_dir: Path) -> int:
+    model = bundle.load(folder)
+    split_name, figures = published(model)
+    digits = None
+    if figures:
+        if split_name == "test":
+            digits = data.load(data_dir, "test")
+        else:
+            _, digits = split(read_model(folder).recipe, data_dir)
+    console.print(f"Wrote {write_card(model, digits)}.")
+    return 0
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    if arguments.kfold:
+        return cross(arguments)
+    if not arguments.model:
+        raise EvaluationError("name a model folder, or --kfold K and a --recipe")
+    evaluate_model(arguments.model, arguments.data_dir, arguments.log)
+    return 0
+
+
+def cross(arguments: argparse.Namespace) -> int:
+    recipe = named(RECIPES[arguments.recipe], arguments.epochs)
+    digits = data.load(arguments.data_dir, "train")
+
+    def on_fold(fold: int, result: dict[str, Any]) -> None:
+        console.print(f"fold {fold}/{arguments.kfold}  accuracy {result['accuracy']:.2%}  ({result['errors']} misread)")
+
+    device = device_named(arguments.device)
+    result = cross_validate(recipe, digits, arguments.kfold, arguments.seed, device, on_fold)
+    output = Path("runs") / f"kfold-{recipe.name}-{arguments.seed}.json"
+    output.parent.mkdir(exist_ok=True)
+    output.write_text(json.dumps(result, indent=1) + "\n")
+    console.print(
+        f"{recipe.name}: {result['accuracy_mean']:.3%} ± {result['accuracy_std']:.3%} over {arguments.kfold} folds. "
+        f"Wrote {output}."
+    )
+    return 0
+
+
+def export_again(arguments: argparse.Namespace) -> int:
+    source: Path = arguments.source
+    run = load_run(source / CHECKPOINT) if (source / CHECKPOINT).is_file() else read_model(source)
+    if arguments.precision:
+        run.recipe = replace(run.recipe, precision=arguments.precision)
+    training, held_out = split(run.recipe, arguments.data_dir)
+    finish(run, training, held_out, arguments.output)
+    return 0
+
+
+def main(values: Sequence[str] | None = None) -> int:
+    arguments = make_parser().parse_args(values)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    commands: dict[str, Callable[[argparse.Namespace], int]] = {
+        "train": train,
+        "evaluate": evaluate,
+        "export": export_again,
+        "report": lambda given: report_model(given.model, given.data_dir),
+    }
+    try:
+        return commands[arguments.command](arguments)
+    except (TrainingError, EvaluationError, ExportError, data.DataError, ModelFolderError, FileExistsError) as error:
+        print(f"training: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

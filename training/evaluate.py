@@ -1,0 +1,204 @@
+"""How good a model is: measures of its probabilities, read on digits that it was not trained on.
+
+The test split chooses nothing. It is read for finished runs alone, and each reading is a line of ``docs/test-log.csv``.
+Knows nothing of plots or cards.
+"""
+
+import csv
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
+
+from app import bundle
+from app.bundle import Bundle, EngineName, Thresholds
+from app.engine import Engine, Scores, open_engine
+from training.data import Digits, folds
+from training.recipes import Recipe
+from training.train import fit, predict
+
+BINS = 15  # of the reliability diagram, each with as many digits as the others
+ENGINES: tuple[EngineName, ...] = ("onnxruntime", "torch")
+LOG_COLUMNS = ("date", "commit", "model", "manifest_sha256", "engine", "recipe", "seed", "digits", "errors", "accuracy")
+
+
+class EvaluationError(Exception):
+    """A model that may not be measured as asked."""
+
+
+def score_all(engine: Engine, images: NDArray[np.uint8], batch: int = 500) -> Scores:
+    """Run any number of pictures ``(N, 28, 28)`` through an engine."""
+    parts = [engine(images[start : start + batch]) for start in range(0, len(images), batch)]
+    return Scores(
+        np.concatenate([part.probabilities for part in parts]), np.concatenate([part.typicality for part in parts])
+    )
+
+
+def measure(
+    probabilities: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    typicality: NDArray[np.float32],
+    thresholds: Thresholds,
+) -> dict[str, Any]:
+    """Measure probabilities ``(N, 10)`` against labels ``(N,)``; all figures are shares, not percentages.
+
+    ``accuracy_95`` is Wilson's interval. ``brier`` is the multi-class score of Brier 1950, from 0 to 2. ``ece`` is
+    the expected calibration error over bins of equal mass (Nixon et al. 2019, "Measuring Calibration in Deep
+    Learning").
+    """
+    count = len(labels)
+    read = probabilities.argmax(axis=1)
+    confidence = probabilities.max(axis=1)
+    right = read == labels
+    interval = binomtest(int(right.sum()), count).proportion_ci(method="wilson")
+    precision, recall, f1, support = precision_recall_fscore_support(labels, read, labels=range(10), zero_division=0.0)
+    exact = probabilities.astype(np.float64)
+    exact /= exact.sum(axis=1, keepdims=True)
+    bins = reliability(confidence, right)
+    accepted = (confidence >= thresholds.confidence) & (typicality >= thresholds.typicality)
+    misread = np.flatnonzero(~right)
+    return {
+        "digits": count,
+        "errors": len(misread),
+        "accuracy": float(right.mean()),
+        "accuracy_95": [float(interval.low), float(interval.high)],
+        "nll": float(log_loss(labels, exact, labels=range(10))),
+        "brier": float(((exact - np.eye(10)[labels]) ** 2).sum(axis=1).mean()),
+        "ece": sum(b["digits"] * abs(b["confidence"] - b["accuracy"]) for b in bins) / count,
+        "accepted": float(accepted.mean()),
+        "accuracy_of_accepted": float(right[accepted].mean()) if accepted.any() else None,
+        "classes": [
+            {
+                "digit": d,
+                "precision": float(precision[d]),
+                "recall": float(recall[d]),
+                "f1": float(f1[d]),
+                "digits": int(support[d]),
+            }
+            for d in range(10)
+        ],
+        "confusion": confusion_matrix(labels, read, labels=range(10)).tolist(),  # [label][read]
+        "reliability": bins,
+        "misread": [
+            {
+                "index": int(i),
+                "label": int(labels[i]),
+                "read": int(read[i]),
+                "confidence": round(float(confidence[i]), 4),
+            }
+            for i in misread
+        ],
+    }
+
+
+def reliability(confidence: NDArray[np.float32], right: NDArray[np.bool_]) -> list[dict[str, float]]:
+    """Group digits by confidence into bins of equal mass, and compare confidence with accuracy in each."""
+    order = confidence.argsort(kind="stable")
+    return [
+        {
+            "digits": len(index),
+            "confidence": float(confidence[index].mean()),
+            "accuracy": float(right[index].mean()),
+        }
+        for index in np.array_split(order, min(BINS, len(order)))
+    ]
+
+
+def measure_model(model: Bundle, digits: Digits) -> dict[EngineName, dict[str, Any]]:
+    """Measure a model as each engine runs it: what ships, and what it was made from."""
+    results = {}
+    for name in ENGINES:
+        engine = open_engine(model, name, "cpu", torch.get_num_threads())
+        scores = score_all(engine, digits.images.numpy())
+        thresholds = model.manifest.calibration[name].thresholds
+        results[name] = measure(scores.probabilities, digits.labels.numpy(), scores.typicality, thresholds)
+    return results
+
+
+def evaluate_on_test(folder: Path, test: Digits, log: Path) -> dict[EngineName, dict[str, Any]]:
+    """Read the test split with a finished model: log the reading, and keep the figures in the model's manifest.
+
+    Raises:
+        EvaluationError: the model is of a run that was stopped before its end.
+    """
+    model = bundle.load(folder)
+    training = model.manifest.training
+    if not training["finished"]:
+        raise EvaluationError(
+            f"{folder} is of a run that was stopped after {training['epochs_done']} of "
+            f"{training['recipe']['epochs']} epochs: the test split is read for finished runs alone"
+        )
+    results = measure_model(model, test)
+    metrics = {**model.manifest.metrics, "test": results}
+    bundle.write_manifest(folder, model.manifest.model_copy(update={"metrics": metrics}))
+    log.parent.mkdir(parents=True, exist_ok=True)
+    new = not log.exists()
+    with log.open("a", newline="") as file:
+        writer = csv.DictWriter(file, LOG_COLUMNS, lineterminator="\n")
+        if new:
+            writer.writeheader()
+        for name, result in results.items():
+            writer.writerow(
+                {
+                    "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+                    "commit": commit(),
+                    "model": model.manifest.id,
+                    "manifest_sha256": model.sha256[:12],
+                    "engine": name,
+                    "recipe": training["recipe"]["name"],
+                    "seed": training["seed"],
+                    "digits": result["digits"],
+                    "errors": result["errors"],
+                    "accuracy": f"{result['accuracy']:.4f}",
+                }
+            )
+    return results
+
+
+def commit() -> str:
+    """Name the commit that is checked out, with a + if files differ from it."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, cwd=Path(__file__).parent, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "--short=10", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def cross_validate(
+    recipe: Recipe,
+    digits: Digits,
+    count: int,
+    seed: int,
+    device: torch.device,
+    on_fold: Callable[[int, dict[str, Any]], None],
+) -> dict[str, Any]:
+    """Train a recipe ``count`` times, each on all folds but one, and measure each network on the fold left out."""
+    all_in = Thresholds(confidence=0, typicality=-1)
+    results = []
+    for fold, (kept, left_out) in enumerate(folds(digits, count), start=1):
+        run = fit(recipe, kept, seed=seed, device=device)
+        probabilities, typicality = predict(run.network.cpu(), left_out.images)
+        result = measure(probabilities.numpy(), left_out.labels.numpy(), typicality.numpy(), all_in)
+        results.append(result)
+        on_fold(fold, result)
+    accuracies = np.array([result["accuracy"] for result in results])
+    return {
+        "recipe": recipe.name,
+        "folds": count,
+        "accuracy_mean": float(accuracies.mean()),
+        "accuracy_std": float(accuracies.std(ddof=1)),
+        "results": results,
+    }

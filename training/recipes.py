@@ -1,0 +1,69 @@
+"""The recipes: everything that decides a model but the seed and the machine, each a plain value.
+
+Knows nothing of how a recipe is carried out.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from training.augment import Augmentation
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way of making a model."""
+
+    name: str  # also the name of the network's files
+    architecture: str
+    config: dict[str, Any]
+    epochs: int
+    batch: int
+    learning_rate: float  # the highest, where the schedule moves
+    momentum: float
+    schedule: Literal["constant", "one_cycle"] = "constant"
+    nesterov: bool = False
+    weight_decay: float = 0.0  # on the weights of convolutions and linear layers alone
+    ema: float | None = None  # decay a step of the averaged weights that are kept; None keeps the last ones
+    augmentation: Augmentation | None = None
+    ease: float = 0.0  # share of the run, at its end, over which augmentation fades to nothing
+    hold_out: int = 5_000  # digits of the training split that decide; 0 trains on all and calibrates on none
+    precision: Literal["fp32", "int8"] = "fp32"  # of the ONNX graph
+
+
+TEXTBOOK = Recipe(
+    name="textbook",
+    architecture="SimpleCNN",
+    config={},
+    epochs=10,
+    batch=64,
+    learning_rate=0.001,
+    momentum=0.9,
+    hold_out=0,
+)
+
+DIGITNET = Recipe(
+    name="digitnet",
+    architecture="DigitNet",
+    config={"stem": 16, "stages": [[32, 1, 0], [64, 2, 1], [96, 2, 0]]},
+    epochs=40,
+    batch=128,
+    learning_rate=0.1,
+    momentum=0.9,
+    schedule="one_cycle",
+    nesterov=True,
+    weight_decay=1e-4,
+    ema=0.999,
+    augmentation=Augmentation(
+        rotation=15, scale=0.15, shear=0.2, shift=2.5, elastic=0.8, elastic_grid=7, erase=0.25, erase_size=5
+    ),
+    ease=0.15,
+    precision="int8",
+)
+
+RECIPES = {recipe.name: recipe for recipe in (TEXTBOOK, DIGITNET)}
+
+
+def from_dict(values: dict[str, Any]) -> Recipe:
+    """Rebuild a recipe from ``dataclasses.asdict``, as checkpoints and manifests keep it."""
+    bent = values["augmentation"]
+    return Recipe(**{**values, "augmentation": Augmentation(**bent) if bent else None})

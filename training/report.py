@@ -1,0 +1,225 @@
+"""A model folder's card: ``MODEL_CARD.md`` and the plots in it, drawn from what the manifest holds.
+
+Runs no network and measures nothing: ``evaluate.py`` has done that. Only the misread digits themselves are looked up
+in the data.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from app.bundle import Bundle
+from training.data import Digits
+
+mpl.use("Agg")
+
+BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#6b7280"
+MOST_SHOWN = 48  # misread digits
+
+
+def write_card(model: Bundle, digits: Digits | None) -> Path:
+    """Write the card and its plots into the model's folder.
+
+    Args:
+        digits: the split that the figures are of, to show the misread ones; without it that plot is left out.
+    """
+    split, figures = published(model)
+    shipped = figures["onnxruntime"] if figures else None
+    plots = {"history.png": history(model.manifest.training["history"])}
+    if shipped:
+        plots["confusion.png"] = confusion(shipped["confusion"])
+        plots["reliability.png"] = reliability(shipped["reliability"], shipped["ece"])
+        if digits is not None and shipped["misread"]:
+            plots["misread.png"] = misread(shipped["misread"], digits)
+    for name, figure in plots.items():
+        figure.savefig(model.folder / name, dpi=110, facecolor="white", metadata={"Software": None})
+    card = model.folder / "MODEL_CARD.md"
+    card.write_text(text(model, split, figures, set(plots)))
+    return card
+
+
+def published(model: Bundle) -> tuple[str, dict[str, Any]]:
+    """The figures that stand for a model: of the test split once it was read, else of the held-out digits."""
+    metrics = model.manifest.metrics
+    split = "test" if "test" in metrics else "held_out"
+    return split, metrics.get(split, {})
+
+
+def history(epochs: list[dict[str, Any]]) -> Figure:
+    """Loss and accuracy by epoch."""
+    figure = Figure((9, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    x = [epoch["epoch"] for epoch in epochs]
+    left.plot(x, [epoch["loss"] for epoch in epochs], color=BLUE)
+    left.set(title="Loss, mean over each epoch", xlabel="epoch", yscale="log")
+    right.plot(x, [100 * (1 - epoch["accuracy"]) for epoch in epochs], color=BLUE, label="training, as augmented")
+    if epochs and epochs[0]["held_out"] is not None:
+        right.plot(x, [100 * (1 - epoch["held_out"]) for epoch in epochs], color=ORANGE, label="held out")
+    right.set(title="Misread, %", xlabel="epoch", yscale="log")
+    right.legend(frameon=False)
+    for axes in (left, right):
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def confusion(matrix: list[list[int]]) -> Figure:
+    """What each digit was read as. The diagonal is left white, so that the errors show."""
+    counts = np.array(matrix)
+    errors = np.where(np.eye(10, dtype=bool), 0, counts)
+    figure = Figure((5.6, 5.2), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(errors, cmap="Oranges", vmin=0, vmax=max(errors.max(), 1) * 1.5)
+    for label in range(10):
+        for read in range(10):
+            if counts[label, read]:
+                color = GREY if label == read else "black"
+                axes.text(read, label, f"{counts[label, read]}", ha="center", va="center", fontsize=8, color=color)
+    axes.set(title="What each digit was read as", xlabel="read as", ylabel="is", xticks=range(10), yticks=range(10))
+    return figure
+
+
+def reliability(bins: list[dict[str, float]], ece: float) -> Figure:
+    """Confidence against accuracy, on a scale of doubt: nearly all confidences are close to 1."""
+    floor = 1e-5  # of a doubt, so that a bin without an error can be drawn
+    figure = Figure((5.2, 4.6), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([floor, 1], [floor, 1], color=GREY, linewidth=1, linestyle="--", label="perfectly calibrated")
+    doubt = [max(1 - b["confidence"], floor) for b in bins]
+    wrong = [max(1 - b["accuracy"], floor) for b in bins]
+    axes.plot(doubt, wrong, "o", color=BLUE, label="an equal share of the digits each")
+    axes.set(
+        title=f"Doubt and error (calibration error {ece:.2%})",
+        xlabel="mean of 1 - confidence",
+        ylabel="share misread (none: at the bottom)",
+        xscale="log",
+        yscale="log",
+    )
+    axes.legend(frameon=False, loc="upper left")
+    axes.grid(alpha=0.25)
+    return figure
+
+
+def misread(cases: list[dict[str, Any]], digits: Digits) -> Figure:
+    """The digits that were read wrongly, the surest error first."""
+    shown = sorted(cases, key=lambda case: -float(case["confidence"]))[:MOST_SHOWN]
+    columns = 12
+    rows = -(-len(shown) // columns)
+    figure = Figure((columns * 0.85, rows * 1.15), layout="constrained")
+    for place, case in enumerate(shown, start=1):
+        axes = figure.add_subplot(rows, columns, place)
+        axes.imshow(digits.images[case["index"]].numpy(), cmap="gray_r")
+        axes.set_axis_off()
+        axes.set_title(f"{case['label']} read {case['read']}\n{case['confidence']:.1%}", fontsize=7)
+    return figure
+
+
+def text(model: Bundle, split: str, figures: dict[str, Any], plots: set[str]) -> str:
+    """Write the card's words."""
+    manifest, training = model.manifest, model.manifest.training
+    entry, data = manifest.network, training["data"]
+    lines = [
+        f"# {manifest.id}",
+        "",
+        f"Reads one handwritten digit. {entry.architecture}, {entry.parameters:,} parameters, {entry.macs / 1e6:.1f} M "
+        f"multiply-adds a picture. Made {manifest.created[:10]} by recipe `{training['recipe']['name']}`, seed "
+        f"{training['seed']}, {training['epochs_done']} epochs in {training['seconds'] / 60:.1f} minutes "
+        f"({training['machine']}, torch {training['torch']}, commit {training['commit']}).",
+        "",
+        "It takes `uint8 (N, 28, 28)`, light ink on black as MNIST has it, and gives calibrated probabilities of the "
+        "ten digits and a typicality score: how like the digits of its class a picture is.",
+        "",
+        "## Figures",
+        "",
+    ]
+    names = {"onnxruntime": f"{entry.graph} ({entry.precision}, ONNX Runtime)", "torch": f"{entry.checkpoint} (torch)"}
+    if figures:
+        count = figures["onnxruntime"]["digits"]
+        source = "MNIST's test split" if split == "test" else "the held-out part of MNIST's training split"
+        lines += [
+            f"On the {count:,} digits of {source}"
+            + (", which chose nothing: " if split == "test" else ": ")
+            + "recipe, temperature and thresholds were fixed on digits held out of the training split.",
+            "",
+            "| | " + " | ".join(names[name] for name in figures) + " |",
+            "| --- |" + " --- |" * len(figures),
+        ]
+        rows: dict[str, Callable[[dict[str, Any]], str]] = {
+            "accuracy": lambda m: f"{m['accuracy']:.2%} ({m['errors']} misread)",
+            "95 % interval": lambda m: f"{m['accuracy_95'][0]:.2%} to {m['accuracy_95'][1]:.2%}",
+            "negative log-likelihood": lambda m: f"{m['nll']:.4f}",
+            "Brier score": lambda m: f"{m['brier']:.4f}",
+            "calibration error": lambda m: f"{m['ece']:.2%}",
+            "accepted": lambda m: f"{m['accepted']:.2%}",
+            "accuracy of what is accepted": lambda m: f"{m['accuracy_of_accepted']:.2%}",
+        }
+        lines += [f"| {label} | " + " | ".join(row(m) for m in figures.values()) + " |" for label, row in rows.items()]
+        lines += [
+            "",
+            "By digit, for what ships:",
+            "",
+            "| digit | precision | recall | F1 | digits |",
+            "| --- | --- | --- | --- | --- |",
+        ]
+        lines += [
+            f"| {c['digit']} | {c['precision']:.2%} | {c['recall']:.2%} | {c['f1']:.2%} | {c['digits']} |"
+            for c in figures["onnxruntime"]["classes"]
+        ]
+    else:
+        lines += ["Not measured yet: `python -m training evaluate` does."]
+    lines += ["", "## Calibration", ""]
+    calibrated = manifest.calibration["onnxruntime"]
+    if calibrated.digits:
+        lines += [
+            f"One temperature and two thresholds for each file, fitted on {calibrated.digits:,} held-out digits: at "
+            "the thresholds all but one in two hundred of them are accepted.",
+            "",
+            "| | temperature | confidence at least | typicality at least |",
+            "| --- | --- | --- | --- |",
+        ]
+        lines += [
+            f"| {names[name]} | {c.temperature:.3f} | {c.thresholds.confidence} | {c.thresholds.typicality} |"
+            for name, c in manifest.calibration.items()
+        ]
+    else:
+        lines += [
+            "None: the recipe trains on every digit of the training split and holds none out. Every answer is accepted."
+        ]
+    lines += [
+        "",
+        "## Training",
+        "",
+        f"Trained on {data['trained_on']:,} digits of MNIST's training split; {data['held_out']:,} were held out.",
+        "The recipe, whole:",
+        "",
+        "| | |",
+        "| --- | --- |",
+        *(f"| {key} | `{value}` |" for key, value in training["recipe"].items()),
+        "",
+        "## What it is not for",
+        "",
+        "It knows the ten digits as Americans of the 1990s wrote them, alone in a picture. It does not know letters, "
+        "signs or printed type; what is unlike its digits it should refuse (`not_a_digit`), and does not always. Where "
+        "a wrong digit is dear, use `accepted`, and let a person read the rest.",
+        "",
+    ]
+    titles = {
+        "history.png": "Loss and accuracy by epoch",
+        "confusion.png": "Confusion matrix",
+        "reliability.png": "Reliability",
+        "misread.png": "Misread digits",
+    }
+    for name, title in titles.items():
+        if name in plots:
+            lines += [f"## {title}", "", f"![{title}]({name})", ""]
+    lines += [
+        "## Data",
+        "",
+        "MNIST, by LeCun, Cortes and Burges, CC BY-SA 3.0. The weights are under this project's licence, Apache-2.0.",
+        "",
+    ]
+    return "\n".join(lines)
