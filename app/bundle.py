@@ -181,7 +181,9 @@ def created(folder: Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         yield temporary
-        temporary.chmod(0o755)  # mkdtemp makes it private; a model folder is for whoever serves it
+        temporary.chmod(0o755)  # made private by mkdtemp; a model folder is for whoever serves it
+        for path in temporary.iterdir():
+            path.chmod(0o644)
         if folder.exists():
             old = temporary.with_suffix(".old")
             folder.rename(old)

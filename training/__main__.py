@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -111,6 +112,7 @@ class Display:
         self._progress.update(self._task, completed=step.epoch - 1 + step.batch / step.batches, note=note)
 
     def epoch(self, epoch: Epoch) -> None:
+        self._progress.update(self._task, completed=epoch.epoch)
         held_out = "" if epoch.held_out is None else f"  held out {epoch.held_out:.2%}"
         self._progress.console.print(
             f"epoch {epoch.epoch}/{self._recipe.epochs}  loss {epoch.loss:.4f}  accuracy {epoch.accuracy:.2%}{held_out}"
@@ -183,7 +185,9 @@ def finish(run: Run, training: Digits, held_out: Digits | None, output: Path) ->
 
 def show(title: str, figures: dict[Any, dict[str, Any]]) -> None:
     """Print what was measured as a table."""
-    table = Table("", *figures, title=f"On {next(iter(figures.values()))['digits']:,} {title}", title_justify="left")
+    table = Table(
+        "", *figures, box=SIMPLE, title=f"On {next(iter(figures.values()))['digits']:,} {title}", title_justify="left"
+    )
     table.add_row("accuracy", *(f"{m['accuracy']:.2%} ({m['errors']} misread)" for m in figures.values()))
     table.add_row(
         "95 % interval", *(f"{m['accuracy_95'][0]:.2%} to {m['accuracy_95'][1]:.2%}" for m in figures.values())
@@ -197,14 +201,15 @@ def show(title: str, figures: dict[Any, dict[str, Any]]) -> None:
 
 def show_classes(result: dict[str, Any]) -> None:
     """Print precision, recall and F1 of each digit, and the confusion matrix."""
-    table = Table("digit", "precision", "recall", "F1", *(f"read {d}" for d in range(10)))
-    for row, counts in zip(result["classes"], result["confusion"], strict=True):
-        table.add_row(
-            str(row["digit"]),
-            *(f"{row[key]:.2%}" for key in ("precision", "recall", "f1")),
-            *(str(n or "") for n in counts),
-        )
-    console.print(table)
+    classes = Table("digit", "precision", "recall", "F1", box=SIMPLE, title="By digit", title_justify="left")
+    for row in result["classes"]:
+        classes.add_row(str(row["digit"]), *(f"{row[key]:.2%}" for key in ("precision", "recall", "f1")))
+    matrix = Table("is \\ read", box=SIMPLE, title="Confusion matrix", title_justify="left")
+    for digit in range(10):
+        matrix.add_column(str(digit), justify="right")
+    for digit, counts in enumerate(result["confusion"]):
+        matrix.add_row(str(digit), *(str(count or "") for count in counts))
+    console.print(classes, matrix)
 
 
 def evaluate_model(folder: Path, data_dir: Path, log: Path) -> None:
