@@ -1,0 +1,53 @@
+# Two commands do all the set-up: make serve, make test. Each tells what it does; a second call starts in seconds.
+
+PYTHON ?= python3
+VENV ?= .venv
+# The stamps say which part of the set-up is there; they are remade when the dependencies change.
+BASE := $(VENV)/.base
+DEV := $(VENV)/.dev
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test check format bench-startup clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(VENV)/bin/python:
+	@echo "==> Making the virtual environment $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "digitserve needs Python 3.11 or newer; name one: make PYTHON=python3.13 ..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(BASE): pyproject.toml | $(VENV)/bin/python
+	@echo "==> Installing what serving needs into $(VENV) (about 250 MB)"
+	@$(VENV)/bin/python -m pip install -q -e .
+	@touch $@
+
+# torch and torchvision in one call, so that pip chooses a pair that fits.
+$(DEV): pyproject.toml | $(VENV)/bin/python
+	@echo "==> Installing what training and testing need into $(VENV) (with torch: up to 5.5 GB, see README)"
+	@$(VENV)/bin/python -m pip install -q -e '.[torch,train,dev]'
+	@touch $@ $(BASE)
+
+serve: $(BASE)  ## install what is needed, and serve on http://127.0.0.1:8000 (DIGITS_HOST, DIGITS_PORT)
+	@exec $(VENV)/bin/python -m app serve
+
+test: $(DEV)  ## install everything, and run the whole test suite
+	@$(VENV)/bin/python -m pytest
+
+check: $(DEV)  ## ruff, mypy strict, import-linter
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports --no-cache
+
+format: $(DEV)  ## put the formatting right
+	@$(VENV)/bin/ruff format .
+	@$(VENV)/bin/ruff check --fix .
+
+bench-startup: $(BASE)  ## measure cold start and resident memory, as the README gives them
+	@$(VENV)/bin/python -m benchmarks.startup
+
+clean:  ## remove the virtual environment and every cache
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist *.egg-info .coverage

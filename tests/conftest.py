@@ -1,0 +1,51 @@
+"""What the tests share: real digits, the released model, and a real server on a real socket."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from app import bundle
+from app.bundle import Bundle
+from app.engine import Engine, open_engine
+from tests.running import Server, running
+
+
+@pytest.fixture(scope="session")
+def released() -> Bundle:
+    return bundle.load(bundle.released())
+
+
+@pytest.fixture(scope="session")
+def engine(released: Bundle) -> Engine:
+    return open_engine(released, "onnxruntime", "cpu", 1)
+
+
+@pytest.fixture(scope="session")
+def digits(released: Bundle) -> list[tuple[int, NDArray[np.uint8]]]:
+    """Twenty real digits that the model was not trained on, two of each class: (what it is, (28, 28))."""
+    return [(golden.digit, golden.image) for golden in released.manifest.golden]
+
+
+@pytest.fixture(scope="session")
+def seven(digits: list[tuple[int, NDArray[np.uint8]]]) -> NDArray[np.uint8]:
+    return next(image for digit, image in digits if digit == 7)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """The released model, served with the defaults. Tests that share it leave it as it was."""
+    with running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder that has the whole of MNIST; without it, the test is skipped."""
+    folder = Path(os.environ.get("DIGITS_DATA_DIR", "data"))
+    if not (folder / "MNIST" / "raw" / "t10k-images-idx3-ubyte").is_file():
+        pytest.skip(f"MNIST is not in {folder}/MNIST/raw (DIGITS_DATA_DIR names the folder)")
+    return folder.resolve()

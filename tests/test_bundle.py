@@ -1,0 +1,132 @@
+"""Model folders: what is found whole, what is refused, and how one is written."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import bundle
+from app.bundle import Bundle
+from app.errors import ModelFolderError
+
+
+@pytest.fixture
+def copy(released: Bundle, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(released.folder, tmp_path / "model-1.0.0"))
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    change(manifest)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_the_released_model_is_whole(released: Bundle) -> None:
+    """The folder named by the one constant loads, and holds what its name says."""
+    assert released.manifest.id == bundle.RELEASED
+    assert set(released.contents) == {released.manifest.network.checkpoint, released.manifest.network.graph}
+
+
+def test_one_changed_byte_of_a_weight_is_found(copy: Path, released: Bundle) -> None:
+    """Whichever file a bit flips in, loading fails and names it."""
+    for name in released.manifest.files:
+        good = (copy / name).read_bytes()
+        (copy / name).write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+        with pytest.raises(ModelFolderError, match=rf"{name}: altered") as caught:
+            bundle.load(copy)
+        assert "\n" not in str(caught.value)
+        (copy / name).write_bytes(good)
+    bundle.load(copy)
+
+
+def test_a_missing_file_is_named(copy: Path, released: Bundle) -> None:
+    """A file that the manifest lists and the folder lacks stops the load."""
+    (copy / released.manifest.network.graph).unlink()
+    with pytest.raises(ModelFolderError, match=r"digitnet\.onnx: No such file"):
+        bundle.load(copy)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """A mistyped path says that there is no model folder."""
+    with pytest.raises(ModelFolderError, match="no model folder is there"):
+        bundle.load(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.pop("golden"), "golden: Field required"),
+        (lambda m: m.update(schema_version=2), "schema_version"),
+        (lambda m: m.update(surprise=1), "surprise"),
+        (lambda m: m["networks"]["digitnet"].update(architecture="Pickle"), "architecture"),
+        (lambda m: m["files"].update({"../../etc/passwd": "0" * 64}), "passwd"),
+        (lambda m: m["files"].pop("digitnet.onnx"), r"no SHA-256 of digitnet\.onnx"),
+        (lambda m: m["calibration"].pop("torch"), "no calibration for torch"),
+        (lambda m: m["golden"][0].update(pixels="AAAA"), r"golden\.0\.pixels"),
+    ],
+)
+def test_a_manifest_that_breaks_the_schema_is_refused(
+    copy: Path, change: Callable[[dict[str, Any]], None], message: str
+) -> None:
+    """What is wrong with a manifest is said in one line that names the field."""
+    edit(copy, change)
+    with pytest.raises(ModelFolderError, match=message) as caught:
+        bundle.load(copy)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_manifest_that_is_not_json_is_refused(copy: Path) -> None:
+    """A manifest cut short is refused like any other fault."""
+    text = (copy / "manifest.json").read_text()
+    (copy / "manifest.json").write_text(text[:100])
+    with pytest.raises(ModelFolderError, match=r"manifest\.json: the file: Invalid JSON"):
+        bundle.load(copy)
+
+
+def test_the_sha256_of_a_model_covers_all_of_it(copy: Path, released: Bundle) -> None:
+    """A manifest that differs in anything gives another id."""
+    assert bundle.load(copy).sha256 == released.sha256
+    edit(copy, lambda m: m.update(created="2000-01-01T00:00:00+00:00"))
+    assert bundle.load(copy).sha256 != released.sha256
+
+
+def test_a_folder_is_written_whole(tmp_path: Path) -> None:
+    """The folder appears when the block has ended, readable by others, and nothing is left beside it."""
+    with bundle.created(tmp_path / "m-1.0.0") as folder:
+        (folder / "manifest.json").write_text("{}")
+        assert not (tmp_path / "m-1.0.0").exists()
+    assert os.listdir(tmp_path) == ["m-1.0.0"]
+    assert (tmp_path / "m-1.0.0").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "m-1.0.0" / "manifest.json").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_folder_whose_writing_fails_is_not_written(copy: Path) -> None:
+    """An error, or Ctrl-C, leaves what was there and nothing else."""
+    before = (copy / "manifest.json").read_bytes()
+    for error in (ValueError, KeyboardInterrupt):
+        with pytest.raises(error), bundle.created(copy) as folder:  # noqa: PT012  # the block is what is tested
+            (folder / "manifest.json").write_text("{}")
+            raise error
+    assert os.listdir(copy.parent) == [copy.name]
+    assert (copy / "manifest.json").read_bytes() == before
+
+
+def test_a_model_folder_is_replaced_in_one_step(copy: Path) -> None:
+    """Writing over a model folder leaves the new files alone."""
+    with bundle.created(copy) as folder:
+        (folder / "manifest.json").write_text("{}")
+    assert os.listdir(copy) == ["manifest.json"]
+    assert os.listdir(copy.parent) == [copy.name]
+
+
+def test_what_is_not_a_model_folder_is_never_replaced(tmp_path: Path) -> None:
+    """A mistyped --output cannot cost anyone their files."""
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "final.tex").write_text("x")
+    with pytest.raises(FileExistsError, match="not a model folder"), bundle.created(tmp_path / "thesis"):
+        pass
+    assert (tmp_path / "thesis" / "final.tex").exists()

@@ -1,0 +1,164 @@
+"""Engines: that both read alike, which one is chosen, and what is refused."""
+
+import dataclasses
+import hashlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+import app.engine
+from app import bundle
+from app.bundle import Bundle, GoldenDigit
+from app.engine import Engine, OnnxRuntimeEngine, TorchEngine, open_engine, self_test
+from app.errors import EngineUnavailableError, ModelFolderError
+
+Digits = list[tuple[int, NDArray[np.uint8]]]
+
+
+def with_file(released: Bundle, tmp_path: Path, name: str, content: bytes) -> Bundle:
+    """The released model with one file replaced, and its manifest telling so."""
+    folder = Path(shutil.copytree(released.folder, tmp_path / "model"))
+    (folder / name).write_bytes(content)
+    files = {**released.manifest.files, name: hashlib.sha256(content).hexdigest()}
+    bundle.write_manifest(folder, released.manifest.model_copy(update={"files": files}))
+    return bundle.load(folder)
+
+
+def test_scores_have_the_shapes_and_ranges_that_are_promised(engine: Engine, digits: Digits) -> None:
+    """N pictures give (N, 10) probabilities that sum to 1, and (N,) cosines."""
+    for count in (1, 3, 20):
+        scores = engine(np.stack([image for _, image in digits[:count]]))
+        assert scores.probabilities.shape == (count, 10)
+        assert scores.probabilities.dtype == np.float32
+        np.testing.assert_allclose(scores.probabilities.sum(axis=1), 1, atol=1e-5)
+        assert scores.typicality.shape == (count,)
+        assert (np.abs(scores.typicality) <= 1.001).all()
+
+
+def test_both_engines_read_the_golden_digits_rightly(released: Bundle, digits: Digits) -> None:
+    """ONNX Runtime on the graph and torch on the checkpoint agree on real digits, near to the same confidence."""
+    images = np.stack([image for _, image in digits])
+    labels = [digit for digit, _ in digits]
+    graph = open_engine(released, "onnxruntime", "cpu", 1)(images)
+    torch = open_engine(released, "torch", "cpu", 1)(images)
+    assert graph.probabilities.argmax(axis=1).tolist() == labels
+    assert torch.probabilities.argmax(axis=1).tolist() == labels
+    np.testing.assert_allclose(graph.probabilities, torch.probabilities, atol=0.02)
+
+
+def test_a_digit_is_read_the_same_alone_and_in_company(engine: Engine, digits: Digits) -> None:
+    """An answer does not depend on who shares its batch."""
+    images = np.stack([image for _, image in digits])
+    together = engine(images).probabilities
+    alone = np.concatenate([engine(image[None]).probabilities for image in images])
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+def test_auto_takes_onnx_runtime_where_there_is_no_cuda_driver(
+    released: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without NVIDIA's driver, torch is not even asked."""
+    monkeypatch.setattr(app.engine, "has_cuda_driver", lambda: False)
+    monkeypatch.setattr(app.engine, "cuda_devices", lambda: pytest.fail("torch was imported to ask for CUDA"))
+    assert isinstance(open_engine(released, "auto", "auto", 1), OnnxRuntimeEngine)
+
+
+def test_auto_takes_torch_where_cuda_is_usable(released: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a driver and a device, auto means torch on it. The device is faked: the machine has none."""
+    opened = []
+    monkeypatch.setattr(app.engine, "has_cuda_driver", lambda: True)
+    monkeypatch.setattr(app.engine, "cuda_devices", lambda: 1)
+    monkeypatch.setattr(app.engine, "TorchEngine", lambda model, device, threads: opened.append(device))
+    open_engine(released, "auto", "auto", 1)
+    open_engine(released, "auto", "cuda:0", 1)
+    open_engine(released, "torch", "auto", 1)
+    assert opened == ["cuda", "cuda:0", "cuda"]
+
+
+def test_auto_on_the_cpu_stays_there(released: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DIGITS_DEVICE=cpu is obeyed where CUDA could be had."""
+    monkeypatch.setattr(app.engine, "has_cuda_driver", lambda: True)
+    monkeypatch.setattr(app.engine, "cuda_devices", lambda: 1)
+    assert isinstance(open_engine(released, "auto", "cpu", 1), OnnxRuntimeEngine)
+    assert isinstance(open_engine(released, "torch", "cpu", 1), TorchEngine)
+
+
+@pytest.mark.parametrize("chosen", ["auto", "torch"])
+def test_a_cuda_device_that_is_not_there_is_refused(
+    chosen: str, released: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asking for CUDA by name never falls back to the CPU."""
+    monkeypatch.setattr(app.engine, "cuda_devices", lambda: 1)
+    with pytest.raises(EngineUnavailableError, match="torch sees 1 CUDA devices"):
+        open_engine(released, chosen, "cuda:1", 1)  # type: ignore[arg-type]  # pytest widens the literals
+
+
+def test_cuda_for_onnx_runtime_is_refused(released: Bundle) -> None:
+    """The message says which engine to take instead."""
+    with pytest.raises(EngineUnavailableError, match="DIGITS_ENGINE=torch"):
+        open_engine(released, "onnxruntime", "cuda", 1)
+
+
+def test_torch_that_is_not_installed_is_refused(released: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says what to install. (.ci/run sees the same in an environment that really has no torch.)"""
+    monkeypatch.setattr(app.engine, "has_torch", lambda: False)
+    with pytest.raises(EngineUnavailableError, match="pip install"):
+        open_engine(released, "torch", "auto", 1)
+    with pytest.raises(EngineUnavailableError, match="pip install"):
+        open_engine(released, "auto", "cuda", 1)
+
+
+def test_a_file_that_is_no_graph_is_refused(released: Bundle, tmp_path: Path) -> None:
+    """A graph that is whole by its SHA-256, and is no graph, is named."""
+    broken = with_file(released, tmp_path, "digitnet.onnx", b"not a graph")
+    with pytest.raises(ModelFolderError, match=r"digitnet\.onnx: not a graph"):
+        open_engine(broken, "onnxruntime", "cpu", 1)
+
+
+def test_a_graph_of_something_else_is_refused(released: Bundle, tmp_path: Path) -> None:
+    """A good graph with other inputs and outputs is not a digit network."""
+    value = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["N", 3])
+    result = helper.make_tensor_value_info("result", TensorProto.FLOAT, ["N", 3])
+    graph = helper.make_graph([helper.make_node("Relu", ["images"], ["result"])], "g", [value], [result])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    other = with_file(released, tmp_path, "digitnet.onnx", model.SerializeToString())
+    with pytest.raises(ModelFolderError, match="inputs and outputs"):
+        open_engine(other, "onnxruntime", "cpu", 1)
+
+
+def test_weights_of_another_shape_are_refused(released: Bundle) -> None:
+    """A checkpoint is loaded into the architecture that the manifest names, or not at all; in one line."""
+    entry = released.manifest.network.model_copy(update={"config": {"stem": 8, "stages": [[16, 2, 0]]}})
+    manifest = released.manifest.model_copy(update={"networks": {"digitnet": entry}})
+    with pytest.raises(ModelFolderError, match="not the weights of this DigitNet") as caught:
+        open_engine(dataclasses.replace(released, manifest=manifest), "torch", "cpu", 1)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_that_is_a_pickle_is_refused(released: Bundle, tmp_path: Path) -> None:
+    """A torch.save file in place of the safetensors is not unpickled."""
+    import io
+
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save({"weight": torch.zeros(3)}, buffer)
+    pickled = with_file(released, tmp_path, "digitnet.safetensors", buffer.getvalue())
+    with pytest.raises(ModelFolderError, match="not the weights"):
+        open_engine(pickled, "torch", "cpu", 1)
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "torch"])
+def test_a_model_that_misreads_a_golden_digit_does_not_start(name: str, released: Bundle) -> None:
+    """The self-test fails for either engine when the model does not do what its manifest says."""
+    chosen = open_engine(released, name, "cpu", 1)  # type: ignore[arg-type]  # pytest widens the literals
+    self_test(chosen, released)
+    first, *rest = released.manifest.golden
+    wrong = GoldenDigit.model_construct(digit=(first.digit + 1) % 10, pixels=first.pixels)
+    manifest = released.manifest.model_copy(update={"golden": [wrong, *rest]})
+    with pytest.raises(ModelFolderError, match=f"reads a golden {wrong.digit} as {first.digit}"):
+        self_test(chosen, dataclasses.replace(released, manifest=manifest))
