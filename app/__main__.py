@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,8 @@ def serve(settings: Settings) -> int:
 
     from app.main import create_app
 
+    # Pillow warns, past the log, of what is odd in a file that it decodes all the same; of an upload, nothing is told.
+    warnings.filterwarnings("ignore", module="PIL")
     log_config: dict[str, Any] = {
         **uvicorn.config.LOGGING_CONFIG,
         "loggers": {

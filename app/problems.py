@@ -28,6 +28,10 @@ TABLE: dict[type[Exception], tuple[int, str, str]] = {
     errors.OverloadedError: (503, "overloaded", "The service is overloaded"),
     errors.NotReadyError: (503, "not-ready", "The service is not ready"),
 }
+HEADERS = {
+    413: {"Connection": "close"},  # what is left of the body is not worth reading, and may have no end
+    503: {"Retry-After": "1"},  # seconds
+}
 TITLES = {404: "There is nothing at this address", 405: "This address does not take that method"}
 
 
@@ -50,8 +54,7 @@ def problem(
 
 async def on_domain_error(request: Request, error: Exception) -> Response:
     status, slug, title = TABLE[type(error)]
-    headers = {"Retry-After": "1"} if status == 503 else None
-    return problem(request, status, slug, title, str(error), headers)
+    return problem(request, status, slug, title, str(error), HEADERS.get(status))
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:

@@ -1,7 +1,6 @@
 """Model folders: what is found whole, what is refused, and how one is written."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,10 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     change(manifest)
     (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
 
 
 def test_the_released_model_is_whole(released: Bundle) -> None:
@@ -99,7 +102,7 @@ def test_a_folder_is_written_whole(tmp_path: Path) -> None:
     with bundle.created(tmp_path / "m-1.0.0") as folder:
         (folder / "manifest.json").write_text("{}")
         assert not (tmp_path / "m-1.0.0").exists()
-    assert os.listdir(tmp_path) == ["m-1.0.0"]
+    assert names(tmp_path) == ["m-1.0.0"]
     assert (tmp_path / "m-1.0.0").stat().st_mode & 0o777 == 0o755
     assert (tmp_path / "m-1.0.0" / "manifest.json").stat().st_mode & 0o777 == 0o644
 
@@ -111,7 +114,7 @@ def test_a_folder_whose_writing_fails_is_not_written(copy: Path) -> None:
         with pytest.raises(error), bundle.created(copy) as folder:  # noqa: PT012  # the block is what is tested
             (folder / "manifest.json").write_text("{}")
             raise error
-    assert os.listdir(copy.parent) == [copy.name]
+    assert names(copy.parent) == [copy.name]
     assert (copy / "manifest.json").read_bytes() == before
 
 
@@ -119,8 +122,8 @@ def test_a_model_folder_is_replaced_in_one_step(copy: Path) -> None:
     """Writing over a model folder leaves the new files alone."""
     with bundle.created(copy) as folder:
         (folder / "manifest.json").write_text("{}")
-    assert os.listdir(copy) == ["manifest.json"]
-    assert os.listdir(copy.parent) == [copy.name]
+    assert names(copy) == ["manifest.json"]
+    assert names(copy.parent) == [copy.name]
 
 
 def test_what_is_not_a_model_folder_is_never_replaced(tmp_path: Path) -> None:

@@ -1,0 +1,205 @@
+"""The batcher: every item ends once, with its own result or an exception."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.batcher import Batcher
+from app.errors import NotReadyError, OverloadedError
+
+
+class Squares:
+    """A run function that remembers its batches, and may be slow or broken."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.batches: list[list[int]] = []
+        self.seconds = seconds
+        self.threads: set[int] = set()
+        self.busy = False
+
+    def __call__(self, items: list[int]) -> Sequence[int]:
+        assert not self.busy, "two batches ran at a time"
+        self.busy = True
+        self.batches.append(items)
+        self.threads.add(threading.get_ident())
+        time.sleep(self.seconds)
+        self.busy = False
+        if any(item < 0 for item in items):
+            raise ValueError("a negative number")
+        return [item * item for item in items]
+
+
+def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(asyncio.wait_for(test(), 20))
+
+
+def test_an_item_gets_its_own_result() -> None:
+    """Whatever batch it is in, an item's result is that of the item."""
+
+    async def check() -> None:
+        async with Batcher(Squares(), max_batch=3, max_waiting=100) as batcher:
+            done = await asyncio.gather(*(batcher.submit(item) for item in range(20)))
+        assert [completed.result for completed in done] == [item * item for item in range(20)]
+
+    run(check)
+
+
+def test_what_waits_while_a_batch_runs_is_the_next_batch() -> None:
+    """Batches form from what has come in meanwhile, up to the limit, in order, in a thread that is not the loop's."""
+
+    async def check() -> None:
+        squares = Squares(seconds=0.05)
+        async with Batcher(squares, max_batch=4, max_waiting=100) as batcher:
+            first = asyncio.create_task(batcher.submit(0))
+            await asyncio.sleep(0.02)
+            rest = [asyncio.create_task(batcher.submit(item)) for item in range(1, 8)]
+            await asyncio.gather(first, *rest)
+        assert squares.batches == [[0], [1, 2, 3, 4], [5, 6, 7]]
+        assert threading.get_ident() not in squares.threads
+
+    run(check)
+
+
+def test_a_batch_waits_for_company_only_if_told_to() -> None:
+    """With max_wait, items that come within it share a batch."""
+
+    async def check() -> None:
+        for wait, batches in ((0.0, 3), (0.2, 1)):
+            squares = Squares()
+            async with Batcher(squares, max_batch=8, max_wait=wait, max_waiting=100) as batcher:
+                tasks = []
+                for item in range(3):
+                    tasks.append(asyncio.create_task(batcher.submit(item)))
+                    await asyncio.sleep(0.02)
+                await asyncio.gather(*tasks)
+            assert len(squares.batches) == batches
+
+    run(check)
+
+
+def test_a_failure_is_its_batch_s_alone() -> None:
+    """The items of a failed batch get its exception; the next batch is served."""
+
+    async def check() -> None:
+        async with Batcher(Squares(), max_batch=2, max_waiting=100) as batcher:
+            outcomes = await asyncio.gather(*(batcher.submit(item) for item in (1, -1)), return_exceptions=True)
+            assert all(isinstance(outcome, ValueError) for outcome in outcomes)
+            assert (await batcher.submit(3)).result == 9
+
+    run(check)
+
+
+def test_a_wrong_number_of_results_is_a_failure() -> None:
+    """Results that do not match the items one to one are given to nobody."""
+
+    async def check() -> None:
+        def lossy(items: list[int]) -> Sequence[int]:
+            return items[:-1]
+
+        async with Batcher(lossy, max_batch=2, max_waiting=100) as batcher:
+            with pytest.raises(RuntimeError, match="1 items went in and 0 results came out"):
+                await batcher.submit(1)
+
+    run(check)
+
+
+def test_one_too_many_is_refused_at_once() -> None:
+    """The queue is bounded; who is refused does not wait, who waits is served."""
+
+    async def check() -> None:
+        async with Batcher(Squares(seconds=0.05), max_batch=1, max_waiting=2) as batcher:
+            running = asyncio.create_task(batcher.submit(1))
+            await asyncio.sleep(0.02)
+            waiting = [asyncio.create_task(batcher.submit(item)) for item in (2, 3)]
+            await asyncio.sleep(0)
+            with pytest.raises(OverloadedError):
+                await batcher.submit(4)
+            assert [c.result for c in await asyncio.gather(running, *waiting)] == [1, 4, 9]
+
+    run(check)
+
+
+def test_an_item_whose_caller_has_gone_is_not_computed() -> None:
+    """Cancelled before its turn, an item costs nothing."""
+
+    async def check() -> None:
+        squares = Squares(seconds=0.05)
+        async with Batcher(squares, max_batch=8, max_waiting=100) as batcher:
+            first = asyncio.create_task(batcher.submit(1))
+            await asyncio.sleep(0.02)
+            gone, stays = asyncio.create_task(batcher.submit(2)), asyncio.create_task(batcher.submit(3))
+            await asyncio.sleep(0)
+            gone.cancel()
+            assert (await first).result == 1
+            assert (await stays).result == 9
+        assert squares.batches == [[1], [3]]
+
+    run(check)
+
+
+def test_closing_finishes_what_waits_and_takes_no_more() -> None:
+    """Who was let in before the close gets a result; who comes after gets NotReadyError."""
+
+    async def check() -> None:
+        async with Batcher(Squares(seconds=0.02), max_batch=1, max_waiting=100) as batcher:
+            tasks = [asyncio.create_task(batcher.submit(item)) for item in range(5)]
+            await asyncio.sleep(0)
+        assert [(await task).result for task in tasks] == [0, 1, 4, 9, 16]
+        with pytest.raises(NotReadyError):
+            await batcher.submit(1)
+
+    run(check)
+
+
+def test_time_is_told_apart() -> None:
+    """Waiting and computing are measured each for itself."""
+
+    async def check() -> None:
+        async with Batcher(Squares(seconds=0.05), max_batch=1, max_waiting=100) as batcher:
+            first, second = await asyncio.gather(batcher.submit(1), batcher.submit(2))
+        assert first.queue_seconds < 0.04 < first.run_seconds
+        assert second.queue_seconds >= first.run_seconds * 0.9
+
+    run(check)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(-1, 9), st.floats(0, 0.003), st.booleans()),  # item, pause before it, caller leaves
+        min_size=1,
+        max_size=30,
+    ),
+    st.integers(1, 5),
+    st.integers(1, 10),
+)
+@settings(max_examples=60, deadline=None)
+def test_every_item_ends_once(arrivals: list[tuple[int, float, bool]], max_batch: int, max_waiting: int) -> None:
+    """Whatever arrives, leaves or fails, each item has one end, and it is the right one."""
+
+    async def check() -> None:
+        squares = Squares(seconds=0.001)
+        async with Batcher(squares, max_batch=max_batch, max_waiting=max_waiting) as batcher:
+            tasks = []
+            for item, pause, leaves in arrivals:
+                await asyncio.sleep(pause)
+                task = asyncio.create_task(batcher.submit(item))
+                tasks.append(task)
+                if leaves:
+                    await asyncio.sleep(0)
+                    task.cancel()
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        for (item, _, leaves), outcome in zip(arrivals, outcomes, strict=True):
+            if isinstance(outcome, BaseException):
+                left = leaves and isinstance(outcome, asyncio.CancelledError)
+                assert left or isinstance(outcome, OverloadedError | ValueError)
+            else:
+                assert outcome.result == item * item
+        assert all(1 <= len(batch) <= max_batch for batch in squares.batches)
+
+    run(check)

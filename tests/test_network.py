@@ -1,0 +1,72 @@
+"""The networks: shapes, what is in a checkpoint, and the baseline against its definition."""
+
+import pytest
+import torch
+from torch import nn
+
+from app.network import ARCHITECTURES, Network, build
+
+CONFIGS = {"SimpleCNN": {}, "DigitNet": {"stem": 8, "stages": [[16, 2, 1], [24, 2, 0]]}}
+
+
+@pytest.fixture(params=sorted(ARCHITECTURES))
+def network(request: pytest.FixtureRequest) -> Network:
+    torch.manual_seed(0)
+    return build(request.param, CONFIGS[request.param]).eval()
+
+
+def random_images(count: int) -> torch.Tensor:
+    return torch.randint(0, 256, (count, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def test_raw_pictures_give_probabilities_and_typicality(network: Network) -> None:
+    """uint8 (N, 28, 28) in; (N, 10) that sum to 1 and (N,) in [-1, 1] out."""
+    network.class_means.copy_(nn.functional.normalize(torch.randn(10, network.head.in_features), dim=1))
+    for count in (1, 5):
+        probabilities, typicality = network(random_images(count))
+        assert probabilities.shape == (count, 10)
+        torch.testing.assert_close(probabilities.sum(1), torch.ones(count))
+        assert typicality.shape == (count,)
+        assert typicality.abs().max() <= 1.0001
+
+
+def test_temperature_softens_and_changes_no_class(network: Network) -> None:
+    """A higher temperature lowers confidence and keeps the order."""
+    before, _ = network(random_images(8))
+    network.temperature.fill_(3.0)
+    after, _ = network(random_images(8))
+    assert (after.max(1).values < before.max(1).values).all()
+    torch.testing.assert_close(after.argsort(1), before.argsort(1))
+
+
+def test_typicality_is_the_cosine_to_the_class_that_is_read(network: Network) -> None:
+    """Against torch's own cosine_similarity."""
+    network.class_means.copy_(nn.functional.normalize(torch.randn(10, network.head.in_features), dim=1))
+    probabilities, typicality = network(random_images(6))
+    means = network.class_means[probabilities.argmax(1)]
+    torch.testing.assert_close(
+        typicality, nn.functional.cosine_similarity(network.penultimate(random_images(6)), means)
+    )
+
+
+def test_all_that_answers_is_in_the_checkpoint(network: Network) -> None:
+    """A network rebuilt from its state alone answers the same: normalisation and calibration travel with it."""
+    network.temperature.fill_(1.7)
+    network.class_means.normal_()
+    again = build(type(network).__name__, CONFIGS[type(network).__name__])
+    again.load_state_dict(network.state_dict())
+    for ours, theirs in zip(network(random_images(4)), again.eval()(random_images(4)), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_the_textbook_network_is_the_textbook_s() -> None:
+    """SimpleCNN is the sequence that the tutorials print, on (x/255 - 0.5) / 0.5."""
+    network = build("SimpleCNN", {})
+    assert isinstance(network.conv, nn.Conv2d)
+    assert isinstance(network.hidden, nn.Module)
+    tutorial = nn.Sequential(
+        network.conv, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), network.hidden, nn.ReLU(), network.head
+    )
+    assert sum(parameter.numel() for parameter in network.parameters()) == 804_554
+    images = random_images(3)
+    torch.testing.assert_close(network.logits(images), tutorial(((images / 255 - 0.5) / 0.5).unsqueeze(1)))
