@@ -75,6 +75,7 @@ def serve(settings: Settings) -> int:
         port=settings.port,
         log_config=log_config,
         log_level=settings.log_level,
+        root_path=settings.root_path,
         forwarded_allow_ips=settings.forwarded_allow_ips,
         server_header=False,
         timeout_graceful_shutdown=10,

@@ -63,7 +63,6 @@ def create_app(settings: Settings) -> FastAPI:
         summary="Reads handwritten digits, and says when it is not sure.",
         docs_url=None,  # pages.py has them, from files of this process
         redoc_url=None,
-        root_path=settings.root_path,
         lifespan=lifespan,
     )
     service_app.add_middleware(RequestId)

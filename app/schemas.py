@@ -16,6 +16,16 @@ EXAMPLE_IMAGE = (
     "AABJRU5ErkJggg=="
 )
 
+EXAMPLE_PREDICTION = {
+    "digit": 7,
+    "confidence": 0.9994,
+    "probabilities": [0.0, 0.0001, 0.0001, 0.0001, 0.0, 0.0, 0.0, 0.9994, 0.0, 0.0003],
+    "accepted": True,
+    "reason": None,
+    "input": {"format": "PNG", "width": 28, "height": 28, "normalized": False, "inverted": False},
+    "model": "digitnet-1.0.0",
+}
+
 Reason = Literal["blank", "not_a_digit", "uncertain", "several_digits"]
 
 
@@ -45,23 +55,6 @@ class InputInfo(Answer):
 
 class Prediction(Answer):
     """The digit that is read, and whether it can be relied on."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        json_schema_extra={
-            "examples": [
-                {
-                    "digit": 7,
-                    "confidence": 0.9994,
-                    "probabilities": [0.0, 0.0001, 0.0001, 0.0001, 0.0, 0.0, 0.0, 0.9994, 0.0, 0.0003],
-                    "accepted": True,
-                    "reason": None,
-                    "input": {"format": "PNG", "width": 28, "height": 28, "normalized": False, "inverted": False},
-                    "model": "digitnet-1.0.0",
-                }
-            ]
-        },
-    )
 
     digit: Annotated[int, Field(ge=0, le=9)] | None = Field(
         description="the best guess, accepted or not; null where there is no ink"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from app import bundle
 from app.bundle import Bundle
 from app.engine import Engine, open_engine
+from tests.pictures import png
 from tests.running import Server, running
 
 
@@ -49,3 +50,10 @@ def data_dir() -> Path:
     if not (folder / "MNIST" / "raw" / "t10k-images-idx3-ubyte").is_file():
         pytest.skip(f"MNIST is not in {folder}/MNIST/raw (DIGITS_DATA_DIR names the folder)")
     return folder.resolve()
+
+
+@pytest.fixture
+def seven_png(seven: NDArray[np.uint8], tmp_path: Path) -> Path:
+    file = tmp_path / "seven.png"
+    file.write_bytes(png(seven))
+    return file

@@ -33,11 +33,11 @@ def clean_environment(**changes: str) -> dict[str, str]:
     return kept | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | changes
 
 
-def run_app(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_app(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the command line to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "app", *arguments],
-        cwd=cwd,
+        [sys.executable, "-W", "error", "-m", "app", *arguments],
+        cwd=ROOT,
         env=clean_environment(**environment),
         capture_output=True,
         text=True,
@@ -48,12 +48,15 @@ def run_app(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess
 
 @contextmanager
 def running(*flags: str, **environment: str) -> Iterator[Server]:
-    """Serve until the block ends. The folder that it runs in is empty: no .env, and nothing else to find."""
+    """Serve until the block ends.
+
+    Warnings are errors, and the folder that it runs in is empty: no .env, and nothing else to find.
+    """
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "app", "serve", "--port", "0", *flags],
+                [sys.executable, "-W", "error", "-m", "app", "serve", "--port", "0", *flags],
                 cwd=folder,
                 env=clean_environment(HOME=folder, **environment),
                 stdout=output,

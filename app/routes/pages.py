@@ -1,5 +1,6 @@
 """The pages: /docs and /redoc, from files of this process alone and with relative addresses."""
 
+from importlib.resources import files
 from pathlib import Path
 
 from fastapi import APIRouter
@@ -29,6 +30,12 @@ async def redoc() -> FileResponse:
 @router.get("/favicon.ico")
 async def favicon() -> FileResponse:
     return FileResponse(WEB / "favicon.svg", media_type="image/svg+xml")
+
+
+@router.get("/redoc/logo-mini.svg")
+async def redoc_logo() -> FileResponse:
+    """ReDoc's own footer looks for its logo here."""
+    return FileResponse(str(files("fastapi_standalone_docs") / "static/redoc/logo-mini.svg"))
 
 
 def assets() -> StaticFiles:

@@ -1,0 +1,83 @@
+"""The OpenAPI document: complete, and true of what the service really answers."""
+
+from typing import Any
+
+import httpx
+import pytest
+from jsonschema import Draft202012Validator
+
+from app.schemas import EXAMPLE_DIGIT
+from tests.pictures import Grey, png
+from tests.running import Server
+from tests.test_predict import BAD
+
+
+@pytest.fixture(scope="module")
+def document(server: Server) -> dict[str, Any]:
+    openapi: dict[str, Any] = httpx.get(f"{server.url}/openapi.json").raise_for_status().json()
+    return openapi
+
+
+def check(document: dict[str, Any], method: str, path: str, answer: httpx.Response) -> None:
+    """Hold an answer against what the document says of its status, its type, its headers and its body."""
+    described = document["paths"][path][method]["responses"][str(answer.status_code)]
+    (media, content), *more = described["content"].items()
+    assert not more
+    assert answer.headers["content-type"] == media
+    Draft202012Validator({**content["schema"], "components": document["components"]}).validate(answer.json())
+    assert {name.lower() for name in described["headers"]} <= set(answer.headers)
+
+
+def test_every_address_is_there(document: dict[str, Any]) -> None:
+    """What the contract lists is what the document lists."""
+    assert sorted(document["paths"]) == ["/healthz", "/info", "/livez", "/predict", "/readyz"]
+
+
+def test_every_good_answer_is_as_described(document: dict[str, Any], server: Server, seven: Grey) -> None:
+    """200 of every address validates against its schema."""
+    check(document, "post", "/predict", httpx.post(f"{server.url}/predict", files={"file": png(seven)}))
+    for path in ("/livez", "/readyz", "/healthz", "/info"):
+        check(document, "get", path, httpx.get(server.url + path))
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_every_error_is_as_described(document: dict[str, Any], server: Server, name: str) -> None:
+    """Each way to be refused has its status in the document, as application/problem+json."""
+    request, _, _ = BAD[name]
+    answer = httpx.post(f"{server.url}/predict", **request)  # type: ignore[arg-type]  # a table of keyword arguments
+    check(document, "post", "/predict", answer)
+
+
+def test_the_schemas_would_notice_a_wrong_answer(document: dict[str, Any], server: Server, seven: Grey) -> None:
+    """The check above can fail: a field left out or out of range breaks the schema."""
+    schema = {**document["components"]["schemas"]["Prediction"], "components": document["components"]}
+    good = httpx.post(f"{server.url}/predict", files={"file": png(seven)}).json()
+    assert Draft202012Validator(schema).is_valid(good)
+    assert not Draft202012Validator(schema).is_valid({**good, "digit": 10})
+    assert not Draft202012Validator(schema).is_valid({key: good[key] for key in good if key != "accepted"})
+
+
+def test_the_examples_work_when_sent(document: dict[str, Any], server: Server) -> None:
+    """Every example of a request body, sent as it stands, is read as what it shows."""
+    content = document["paths"]["/predict"]["post"]["requestBody"]["content"]
+    examples = [example["value"] for example in content["application/json"]["examples"].values()]
+    examples += content["application/json"]["schema"]["examples"]
+    assert len(examples) == 2
+    for example in examples:
+        assert httpx.post(f"{server.url}/predict", json=example).json()["digit"] == EXAMPLE_DIGIT
+
+
+def test_every_form_of_a_request_is_described(document: dict[str, Any]) -> None:
+    """A form with `file`, JSON with `image`, and the six types of a raw image."""
+    content = document["paths"]["/predict"]["post"]["requestBody"]["content"]
+    images = ["image/png", "image/jpeg", "image/webp", "image/bmp", "image/gif", "application/octet-stream"]
+    assert sorted(content) == sorted(["multipart/form-data", "application/json", *images])
+    assert content["multipart/form-data"]["schema"]["required"] == ["file"]
+    assert content["application/json"]["schema"]["required"] == ["image"]
+
+
+def test_the_example_of_an_answer_is_valid(document: dict[str, Any]) -> None:
+    """The example answer is one that the schema allows."""
+    described = document["paths"]["/predict"]["post"]["responses"]["200"]["content"]["application/json"]
+    schema = {**described["schema"], "components": document["components"]}
+    Draft202012Validator(schema).validate(described["example"])
