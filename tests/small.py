@@ -20,9 +20,10 @@ SMALL = replace(
     DIGITNET,
     name="small",
     config={"stem": 8, "stages": [[16, 2, 0], [32, 2, 0]]},
-    epochs=3,
+    epochs=8,
     batch=20,
     ema=0.9,
+    augmentation=GENTLE,
     hold_out=200,
     precision="fp32",
 )

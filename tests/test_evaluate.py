@@ -71,19 +71,19 @@ def test_the_test_split_is_read_for_finished_runs_alone_and_each_time_logged(tmp
     training, held_out = hold_out(load(tmp_path / "data", "train"), 200)
     test = load(tmp_path / "data", "test")
     log = tmp_path / "docs" / "log.csv"
-    run = fit(small(epochs=3), training, held_out)
+    run = fit(small(epochs=8), training, held_out)
 
-    run.recipe = small(epochs=4)
+    run.recipe = small(epochs=9)
     unfinished = export(run, training, held_out, tmp_path / "small-0.9.0", "0.9.0")
-    with pytest.raises(EvaluationError, match="stopped after 3 of 4 epochs"):
+    with pytest.raises(EvaluationError, match="stopped after 8 of 9 epochs"):
         evaluate_on_test(unfinished.folder, test, log)
     assert not log.exists()
 
-    run.recipe = small(epochs=3)
+    run.recipe = small(epochs=8)
     finished = export(run, training, held_out, tmp_path / "small-1.0.0", "1.0.0")
     for _ in range(2):
         results = evaluate_on_test(finished.folder, test, log)
-    rows = list(csv.DictReader(log.open()))
+    rows = list(csv.DictReader(log.read_text().splitlines()))
     assert [(row["model"], row["engine"]) for row in rows] == [
         ("small-1.0.0", "onnxruntime"),
         ("small-1.0.0", "torch"),

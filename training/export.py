@@ -139,7 +139,13 @@ def fit_class_means(network: Network, digits: Digits) -> None:
 
 
 def fit_temperature(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """The temperature, relative to the one already applied, at which the labels are likeliest."""
+    """The temperature, relative to the one already applied, at which the labels are likeliest.
+
+    Where nothing is misread there is no error to learn doubt from: the likeliest temperature would be 0, and the one
+    already applied stays.
+    """
+    if (probabilities.argmax(axis=1) == labels).all():
+        return 1.0
     logits = np.log(np.maximum(probabilities.astype(np.float64), 1e-12))
 
     def nll(log_temperature: float) -> float:
