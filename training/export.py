@@ -77,7 +77,7 @@ def export(run: Run, training: Digits, held_out: Digits | None, output: Path, ve
             quantise(graph, training, checked_on=held_out or training)
         graph_temperature = temperature_of(network)
         if held_out:
-            graph_temperature = fit_temperature_in(graph, held_out)
+            graph_temperature = fit_temperature_in(graph, graph_temperature, held_out)
         graph_scores = run_graph(graph, (held_out or training).images.numpy())
 
         manifest = Manifest(
@@ -166,15 +166,18 @@ def fit_temperature_of(network: Network, held_out: Digits) -> None:
     network.temperature.mul_(fit_temperature(probabilities.numpy(), held_out.labels.numpy()))
 
 
-def fit_temperature_in(graph: Path, held_out: Digits) -> float:
-    """Fit the temperature of a graph, and keep it there."""
+def fit_temperature_in(graph: Path, temperature: float, held_out: Digits) -> float:
+    """Fit the temperature of a graph that has this one, and keep it there."""
     relative = fit_temperature(run_graph(graph, held_out.images.numpy()).probabilities, held_out.labels.numpy())
+    set_temperature(graph, temperature * relative)
+    return temperature * relative
+
+
+def set_temperature(graph: Path, temperature: float) -> None:
     model = onnx.load(graph)
     stored = next(value for value in model.graph.initializer if value.name == "temperature")
-    temperature = float(numpy_helper.to_array(stored)) * relative
     stored.CopyFrom(numpy_helper.from_array(np.array(temperature, np.float32), "temperature"))
     onnx.save(model, graph)
-    return temperature
 
 
 def calibration(temperature: float, scores: Scores, held_out: Digits | None) -> Calibration:
@@ -211,10 +214,11 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
 
 def write_graph(network: Network, path: Path) -> None:
     """Write the network as an ONNX graph over batches of any size."""
-    folded = fold_batch_norm(copy.deepcopy(network)).to(memory_format=torch.contiguous_format)
+    folded = copy.deepcopy(network)
+    folded.temperature.fill_(2.0)  # any but 1, at which the exporter would leave the division out
     with quiet():
         torch.onnx.export(
-            folded.eval(),
+            fold_batch_norm(folded).to(memory_format=torch.contiguous_format).eval(),
             (torch.zeros(2, 28, 28, dtype=torch.uint8),),
             path,
             input_names=["images"],
@@ -224,6 +228,7 @@ def write_graph(network: Network, path: Path) -> None:
             external_data=False,
             verbose=False,
         )
+    set_temperature(path, temperature_of(network))
 
 
 @contextmanager
