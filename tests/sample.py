@@ -1,0 +1,21 @@
+"""Writes the released model's golden digits as PNG files, for whoever wants a few real digits to try.
+
+    python -m tests.sample FOLDER
+"""
+
+import sys
+from pathlib import Path
+
+from app import bundle
+from tests.pictures import png
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, golden in enumerate(bundle.load(bundle.released()).manifest.golden):
+        (folder / f"digit-{golden.digit}-{index}.png").write_bytes(png(golden.image))
+
+
+if __name__ == "__main__":
+    main()
