@@ -13,6 +13,10 @@ from app.bundle import Bundle
 from app.engine import Engine, open_engine
 from tests.pictures import png
 from tests.running import Server, running
+from tests.small import EARLY, small_mnist
+from training.data import Digits, hold_out, load
+from training.export import export
+from training.train import Run, fit
 
 
 @pytest.fixture(scope="session")
@@ -57,3 +61,23 @@ def seven_png(seven: NDArray[np.uint8], tmp_path: Path) -> Path:
     file = tmp_path / "seven.png"
     file.write_bytes(png(seven))
     return file
+
+
+@pytest.fixture(scope="session")
+def small_parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Digits, Digits]:
+    """800 digits to train on and 200 held out, made of twenty."""
+    folder = tmp_path_factory.mktemp("data")
+    small_mnist(folder, train=1000, test=10)
+    return hold_out(load(folder, "train"), 200)
+
+
+@pytest.fixture(scope="session")
+def run(small_parts: tuple[Digits, Digits]) -> Run:
+    """A small network, stopped early, so that it still misreads some of the held-out digits."""
+    return fit(EARLY, *small_parts, seed=0)
+
+
+@pytest.fixture(scope="session")
+def small_model(run: Run, small_parts: tuple[Digits, Digits], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The same as a model folder."""
+    return export(run, *small_parts, tmp_path_factory.mktemp("models") / "small-1.2.3", "1.2.3")

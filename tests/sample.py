@@ -1,6 +1,6 @@
 """Writes the released model's golden digits as PNG files, for whoever wants a few real digits to try.
 
-    python -m tests.sample FOLDER
+python -m tests.sample FOLDER
 """
 
 import sys

@@ -21,7 +21,8 @@ from app.errors import ModelFolderError
 from training import data
 from training.data import Digits
 from training.evaluate import EvaluationError, cross_validate, evaluate_on_test
-from training.export import ExportError, export, read_model
+from training.export import export, read_model
+from training.graph import ExportError
 from training.recipes import RECIPES, Recipe
 from training.report import published, write_card
 from training.train import Epoch, Run, Step, TrainingError, device_named, discard, fit, load_run
