@@ -159,8 +159,10 @@ class Form:
 
     def _on_headers_finished(self) -> None:
         kind, options = parse_options_header(self._disposition)
-        # A browser sends a file input that was left empty as a part with an empty file name.
-        if kind == b"form-data" and options.get(b"filename"):
+        # A browser sends a file input that was left empty as a part with an empty file name. The form filename*= is
+        # against RFC 7578, the parser passes over it, and some clients send nothing else.
+        named = options.get(b"filename") or b"filename*=" in self._disposition
+        if kind == b"form-data" and named:
             self._file = bytearray()
             self.files.append(self._file)
 

@@ -16,7 +16,8 @@ from training.__main__ import main
 
 # The recipes of the repository, and a small one that takes seconds.
 RUN = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits that it is ignored
 from tests.small import SMALL
 from training import __main__, recipes
 recipes.RECIPES["small"] = SMALL
