@@ -8,7 +8,7 @@ DEV := $(VENV)/.dev
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format bench-startup clean
+.PHONY: help serve test coverage check format bench-startup clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -35,6 +35,9 @@ serve: $(BASE)  ## install what is needed, and serve on http://127.0.0.1:8000 (D
 
 test: $(DEV)  ## install everything, and run the whole test suite
 	@$(VENV)/bin/python -m pytest
+
+coverage: $(DEV)  ## the test suite with branch coverage of what runs in its own process
+	@$(VENV)/bin/python -m pytest --cov --cov-report=term-missing
 
 check: $(DEV)  ## ruff, mypy strict, import-linter
 	@$(VENV)/bin/ruff format --check .

@@ -16,7 +16,7 @@ needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is no
 
 @needs_curl
 def test_every_curl_command_answers_as_printed(server: Server) -> None:
-    """Copied from the README with the port of the test's own server, each form of a request gives the printed answer."""
+    """Copied from the README, but for the port, each form of a request gives the printed answer."""
     (printed,) = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
     answers = []
     for block in COMMANDS:
