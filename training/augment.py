@@ -6,6 +6,7 @@ Zhong et al. 2017, "Random Erasing Data Augmentation".
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -38,9 +39,10 @@ def augment(images: Tensor, config: Augmentation, generator: Generator, strength
     if strength == 0.0:
         return x
     grid = affine_grid(len(x), config, generator, strength, x.device)
-    grid = grid + elastic_field(len(x), config, generator, strength, x.device)
+    if config.elastic:
+        grid = grid + elastic_field(len(x), config, generator, strength, x.device)
     x = F.grid_sample(x.unsqueeze(1), grid, mode="bilinear", padding_mode="zeros", align_corners=False).squeeze(1)
-    return erase(x, config, generator, strength)
+    return erase(x, config, generator, strength) if config.erase else x
 
 
 def affine_grid(
@@ -72,7 +74,16 @@ def elastic_field(
     points = config.elastic_grid
     shifts = torch.randn(count, 2, points, points, generator=generator, device=device)
     shifts = shifts * (strength * config.elastic * 2 / SIZE)
-    return F.interpolate(shifts, (SIZE, SIZE), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
+    along = interpolation(points, device)  # (28, points)
+    return (along @ shifts @ along.T).permute(0, 2, 3, 1)
+
+
+@cache
+def interpolation(points: int, device: torch.device) -> Tensor:
+    """The matrix ``(28, points)`` that spreads control points over pixels: bicubic, as two products of it with a
+    field are, and several times faster than torch's own resizing of many small fields."""
+    each = torch.eye(points, device=device)[:, None, :, None].expand(points, 1, points, points)
+    return F.interpolate(each, (SIZE, points), mode="bicubic", align_corners=True)[:, 0, :, 0].T.contiguous()
 
 
 def erase(images: Tensor, config: Augmentation, generator: Generator, strength: float) -> Tensor:

@@ -26,6 +26,7 @@ class Recipe:
     ema: float | None = None  # decay a step of the averaged weights that are kept; None keeps the last ones
     augmentation: Augmentation | None = None
     ease: float = 0.0  # share of the run, at its end, over which augmentation fades to nothing
+    autocast: bool = False  # convolutions in bf16: nearly twice as fast on a CPU that has it
     hold_out: int = 5_000  # digits of the training split that decide; 0 trains on all and calibrates on none
     precision: Literal["fp32", "int8"] = "fp32"  # of the ONNX graph
 

@@ -192,7 +192,8 @@ def fit(
                 group["lr"] = learning_rate(recipe, step / steps)
             if recipe.augmentation:
                 images = augment(images, recipe.augmentation, generator, strength(recipe, step / steps))
-            logits = network.logits(images)
+            with torch.autocast(device.type, torch.bfloat16, enabled=recipe.autocast):
+                logits = network.logits(images).float()
             loss = F.cross_entropy(logits, labels)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
