@@ -1,4 +1,4 @@
-"""The command line of training: train, evaluate, export, report."""
+"""The command line of training: train, evaluate, export, study, report."""
 
 import argparse
 import json
@@ -25,11 +25,13 @@ from training.export import export, read_model
 from training.graph import ExportError
 from training.recipes import RECIPES, Recipe
 from training.report import published, write_card
+from training.study import BASE, VARIANTS, study
 from training.train import Epoch, Run, Step, TrainingError, device_named, discard, fit, load_run
 
 console = Console(highlight=False)
 
 LOG = Path("docs/test-log.csv")
+STUDY = Path("docs/study.csv")
 CHECKPOINT = "checkpoint.pt"
 
 
@@ -78,6 +80,17 @@ def make_parser() -> argparse.ArgumentParser:
     again.add_argument("source", type=Path, help="a folder RUN.training, or a model folder")
     again.add_argument("--output", type=Path, required=True, help="model folder to write")
     again.add_argument("--precision", choices=["fp32", "int8"], help="of the graph [default: as the recipe says]")
+
+    study = commands.add_parser(
+        "study",
+        parents=[common],
+        help="train the digitnet recipe with one ingredient changed, and measure it on held-out digits",
+        description="What is in the log is not trained again: a study can be stopped, and gone on with.",
+    )
+    study.add_argument("--variant", choices=VARIANTS, action="append", help="only this one; may be repeated")
+    study.add_argument("--seeds", type=int, default=2, help="of each variant [default: 2]")
+    study.add_argument("--log", type=Path, default=STUDY, help=f"where rows are kept [{STUDY}]")
+    study.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [default: auto]")
 
     report = commands.add_parser("report", parents=[common], help="draw the plots and write MODEL_CARD.md")
     report.add_argument("model", type=Path, help="model folder")
@@ -271,6 +284,19 @@ def export_again(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def study_variants(arguments: argparse.Namespace) -> int:
+    training, held_out = data.hold_out(data.load(arguments.data_dir, "train"), BASE.hold_out)
+    variants = {name: VARIANTS[name] for name in arguments.variant or VARIANTS}
+
+    def on_epoch(name: str, seed: int, epoch: Epoch) -> None:
+        console.print(f"{name}, seed {seed}: epoch {epoch.epoch}  held out {epoch.held_out:.2%}  {epoch.seconds:.1f} s")
+
+    device = device_named(arguments.device)
+    for row in study(training, held_out, variants, arguments.seeds, arguments.log, device, on_epoch):
+        console.print(f"{row['variant']}, seed {row['seed']}: {row['errors']} misread, NLL {row['nll']}")
+    return 0
+
+
 def main(values: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(values)
     if arguments.threads:
@@ -279,6 +305,7 @@ def main(values: Sequence[str] | None = None) -> int:
         "train": train,
         "evaluate": evaluate,
         "export": export_again,
+        "study": study_variants,
         "report": lambda given: report_model(given.model, given.data_dir),
     }
     try:

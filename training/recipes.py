@@ -61,6 +61,10 @@ QUICK = Recipe(
     ease=0.3,
 )
 
+BENT = Augmentation(
+    rotation=15, scale=0.15, shear=0.2, shift=2.5, elastic=0.8, elastic_grid=7, erase=0.25, erase_size=5
+)
+
 DIGITNET = Recipe(
     name="digitnet",
     architecture="DigitNet",
@@ -73,9 +77,7 @@ DIGITNET = Recipe(
     nesterov=True,
     weight_decay=1e-4,
     ema=0.999,
-    augmentation=Augmentation(
-        rotation=15, scale=0.15, shear=0.2, shift=2.5, elastic=0.8, elastic_grid=7, erase=0.25, erase_size=5
-    ),
+    augmentation=BENT,
     ease=0.15,
     precision="int8",
 )

@@ -1,0 +1,99 @@
+"""What each ingredient of the digitnet recipe gives: the recipe with one thing changed, trained and measured.
+
+Each row is of one variant and one seed, measured on the held-out digits of the training split; the test split is never
+read here. Rows are kept in ``docs/study.csv`` as they come, and what is there is not trained again, so that a study can
+be stopped and gone on with.
+"""
+
+import csv
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from app.bundle import Thresholds
+from training.calibrate import fit_temperature_of
+from training.data import Digits
+from training.evaluate import commit, measure
+from training.recipes import BENT, DIGITNET, Recipe
+from training.train import Epoch, fit, predict
+
+COLUMNS = ("variant", "seed", "epochs", "minutes", "parameters", "errors", "accuracy", "nll", "commit")
+SCHEDULE = 30  # epochs, about eight minutes on two cores
+
+BASE = replace(DIGITNET, epochs=SCHEDULE, autocast=True)
+
+VARIANTS: dict[str, Recipe] = {
+    "base": BASE,
+    "fp32": replace(BASE, autocast=False),
+    "more residual blocks": replace(BASE, config={"stem": 16, "stages": [[32, 1, 0], [64, 2, 2], [96, 2, 1]]}),
+    "residual blocks at the end alone": replace(
+        BASE, config={"stem": 16, "stages": [[32, 2, 0], [64, 1, 1], [96, 2, 2]]}
+    ),
+    "no elastic": replace(BASE, augmentation=replace(BENT, elastic=0.0)),
+    "no erasing": replace(BASE, augmentation=replace(BENT, erase=0.0)),
+    "no easing": replace(BASE, ease=0.0),
+    "no averaging": replace(BASE, ema=None),
+}
+
+
+def measured(log: Path) -> set[tuple[str, int]]:
+    """The variants and seeds that are in the log."""
+    if not log.exists():
+        return set()
+    with log.open(newline="") as file:
+        return {(row["variant"], int(row["seed"])) for row in csv.DictReader(file)}
+
+
+def study(
+    training: Digits,
+    held_out: Digits,
+    variants: dict[str, Recipe],
+    seeds: int,
+    log: Path,
+    device: torch.device,
+    on_epoch: Callable[[str, int, Epoch], None],
+) -> Iterator[dict[str, Any]]:
+    """Train and measure what is not in the log yet: every variant with one seed, then with the next.
+
+    NLL is after fitting the temperature on the same held-out digits, which is alike for every row.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    for seed in range(seeds):
+        for name, recipe in variants.items():
+            if (name, seed) in measured(log):
+                continue
+
+            def show(epoch: Epoch, name: str = name, seed: int = seed) -> None:
+                on_epoch(name, seed, epoch)
+
+            run = fit(recipe, training, held_out, seed=seed, device=device, on_epoch=show)
+            network = run.network.cpu()
+            fit_temperature_of(network, held_out)
+            probabilities, typicality = predict(network, held_out.images)
+            accept_all = Thresholds(confidence=0, typicality=-1)
+            result = measure(probabilities.numpy(), held_out.labels.numpy(), typicality.numpy(), accept_all)
+            row = {
+                "variant": name,
+                "seed": seed,
+                "epochs": recipe.epochs,
+                "minutes": round(run.seconds / 60, 1),
+                "parameters": sum(parameter.numel() for parameter in network.parameters()),
+                "errors": result["errors"],
+                "accuracy": f"{result['accuracy']:.4f}",
+                "nll": f"{result['nll']:.5f}",
+                "commit": commit(),
+            }
+            append(log, row)
+            yield row
+
+
+def append(log: Path, row: dict[str, Any]) -> None:
+    new = not log.exists()
+    with log.open("a", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
