@@ -25,6 +25,7 @@ class Recipe:
     weight_decay: float = 0.0  # on the weights of convolutions and linear layers alone
     ema: float | None = None  # decay a step of the averaged weights that are kept; None keeps the last ones
     augmentation: Augmentation | None = None
+    dirt: float = 0.0  # share of the pictures that each kind of dirt falls on
     ease: float = 0.0  # share of the run, at its end, over which augmentation fades to nothing
     autocast: bool = False  # convolutions in bf16: nearly twice as fast on a CPU that has it
     hold_out: int = 5_000  # digits of the training split that decide; 0 trains on all and calibrates on none

@@ -32,6 +32,7 @@ VARIANTS: dict[str, Recipe] = {
     "residual blocks at the end alone": replace(
         BASE, config={"stem": 16, "stages": [[32, 2, 0], [64, 1, 1], [96, 2, 2]]}
     ),
+    "dirt": replace(BASE, dirt=0.15),
     "no elastic": replace(BASE, augmentation=replace(BENT, elastic=0.0)),
     "no erasing": replace(BASE, augmentation=replace(BENT, erase=0.0)),
     "no easing": replace(BASE, ease=0.0),

@@ -22,6 +22,7 @@ from torch import Tensor
 from app.network import Network, build
 from training.augment import augment
 from training.data import Digits
+from training.dirt import soil
 from training.recipes import Recipe, from_dict
 
 WARM_UP = 0.2  # share of a one-cycle run over which the learning rate rises
@@ -192,6 +193,8 @@ def fit(
                 group["lr"] = learning_rate(recipe, step / steps)
             if recipe.augmentation:
                 images = augment(images, recipe.augmentation, generator, strength(recipe, step / steps))
+            if recipe.dirt:
+                images = soil(images.float(), recipe.dirt, generator)
             with torch.autocast(device.type, torch.bfloat16, enabled=recipe.autocast):
                 logits = network.logits(images).float()
             loss = F.cross_entropy(logits, labels)
