@@ -1,4 +1,4 @@
-"""The command line of training: train, evaluate, export, study, report."""
+"""The command line of training: train, evaluate, export, robustness, study, report."""
 
 import argparse
 import json
@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.box import SIMPLE
 from rich.console import Console
@@ -17,14 +18,16 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from app import bundle
+from app.engine import open_engine
 from app.errors import ModelFolderError
 from training import data
 from training.data import Digits
-from training.evaluate import EvaluationError, cross_validate, evaluate_on_test
+from training.evaluate import EvaluationError, cross_validate, evaluate_on_test, score_all
 from training.export import export, read_model
 from training.graph import ExportError
 from training.recipes import RECIPES, Recipe
 from training.report import published, write_card
+from training.robustness import CORRUPTIONS, corrupted, scikit_digits, usps
 from training.study import BASE, VARIANTS, study
 from training.train import Epoch, Run, Step, TrainingError, device_named, discard, fit, load_run
 
@@ -91,6 +94,14 @@ def make_parser() -> argparse.ArgumentParser:
     study.add_argument("--seeds", type=int, default=2, help="of each variant [default: 2]")
     study.add_argument("--log", type=Path, default=STUDY, help=f"where rows are kept [{STUDY}]")
     study.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [default: auto]")
+
+    robustness = commands.add_parser(
+        "robustness",
+        parents=[common],
+        help="measure models on digits from elsewhere, and on held-out digits out of shape",
+        description="USPS is read from DATA_DIR/usps/zip.train.gz, and left out if it is not there.",
+    )
+    robustness.add_argument("models", type=Path, nargs="+", metavar="MODEL", help="model folder")
 
     report = commands.add_parser("report", parents=[common], help="draw the plots and write MODEL_CARD.md")
     report.add_argument("model", type=Path, help="model folder")
@@ -297,6 +308,31 @@ def study_variants(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def measure_robustness(arguments: argparse.Namespace) -> int:
+    _, held_out = data.hold_out(data.load(arguments.data_dir, "train"), BASE.hold_out)
+    sets = {"held out, as they are": held_out, "scikit-learn's": scikit_digits()}
+    try:
+        sets["USPS"] = usps(arguments.data_dir)
+    except data.DataError as error:
+        console.print(f"Left out: {error}")
+    sets |= {name: corrupted(held_out, name) for name in CORRUPTIONS}
+    engines = [
+        open_engine(bundle.load(folder), "onnxruntime", "cpu", torch.get_num_threads()) for folder in arguments.models
+    ]
+    table = Table("digits", *(folder.name for folder in arguments.models), box=SIMPLE)
+    means = np.zeros(len(engines))
+    for name, digits in sets.items():
+        labels = digits.labels.numpy()
+        read = [score_all(engine, digits.images.numpy()).probabilities.argmax(axis=1) for engine in engines]
+        accuracies = [float((found == labels).mean()) for found in read]
+        table.add_row(name, *(f"{accuracy:.2%}" for accuracy in accuracies))
+        if name in CORRUPTIONS:
+            means += np.array(accuracies) / len(CORRUPTIONS)
+    table.add_row("mean of the corruptions", *(f"{mean:.2%}" for mean in means))
+    console.print(table)
+    return 0
+
+
 def main(values: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(values)
     if arguments.threads:
@@ -305,6 +341,7 @@ def main(values: Sequence[str] | None = None) -> int:
         "train": train,
         "evaluate": evaluate,
         "export": export_again,
+        "robustness": measure_robustness,
         "study": study_variants,
         "report": lambda given: report_model(given.model, given.data_dir),
     }

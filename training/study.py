@@ -14,13 +14,15 @@ from typing import Any
 import torch
 
 from app.bundle import Thresholds
+from app.network import Network
 from training.calibrate import fit_temperature_of
 from training.data import Digits
 from training.evaluate import commit, measure
 from training.recipes import BENT, DIGITNET, Recipe
-from training.train import Epoch, fit, predict
+from training.robustness import CORRUPTIONS, corrupted
+from training.train import Epoch, accuracy, fit, predict
 
-COLUMNS = ("variant", "seed", "epochs", "minutes", "parameters", "errors", "accuracy", "nll", "commit")
+COLUMNS = ("variant", "seed", "epochs", "minutes", "parameters", "errors", "accuracy", "nll", "corrupted", "commit")
 SCHEDULE = 30  # epochs, about eight minutes on two cores
 
 BASE = replace(DIGITNET, epochs=SCHEDULE, autocast=True)
@@ -85,10 +87,16 @@ def study(
                 "errors": result["errors"],
                 "accuracy": f"{result['accuracy']:.4f}",
                 "nll": f"{result['nll']:.5f}",
+                "corrupted": f"{corrupted_accuracy(network, held_out):.4f}",
                 "commit": commit(),
             }
             append(log, row)
             yield row
+
+
+def corrupted_accuracy(network: Network, held_out: Digits) -> float:
+    """Mean accuracy over the corruptions of ``robustness.py``, on the held-out digits."""
+    return sum(accuracy(network, corrupted(held_out, name)) for name in CORRUPTIONS) / len(CORRUPTIONS)
 
 
 def append(log: Path, row: dict[str, Any]) -> None:
