@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from rich.box import SIMPLE
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from app import bundle
@@ -22,6 +20,7 @@ from app.engine import open_engine
 from app.errors import ModelFolderError
 from training import data
 from training.data import Digits
+from training.display import Display, console, show, show_classes
 from training.evaluate import EvaluationError, cross_validate, evaluate_on_test, score_all
 from training.export import export, read_model
 from training.graph import ExportError
@@ -29,9 +28,7 @@ from training.recipes import RECIPES, Recipe
 from training.report import published, write_card
 from training.robustness import CORRUPTIONS, corrupted, scikit_digits, usps
 from training.study import BASE, VARIANTS, study
-from training.train import Epoch, Run, Step, TrainingError, device_named, discard, fit, load_run
-
-console = Console(highlight=False)
+from training.train import Epoch, Run, TrainingError, device_named, discard, fit, load_run
 
 LOG = Path("docs/test-log.csv")
 STUDY = Path("docs/study.csv")
@@ -124,27 +121,6 @@ def split(recipe: Recipe, data_dir: Path) -> tuple[Digits, Digits | None]:
     return data.hold_out(digits, recipe.hold_out) if recipe.hold_out else (digits, None)
 
 
-class Display:
-    """A run as a person watches it: a bar that moves, and a line that stays for each epoch."""
-
-    def __init__(self, recipe: Recipe, progress: Progress) -> None:
-        self._recipe = recipe
-        self._progress = progress
-        self._task = progress.add_task(recipe.name, total=recipe.epochs, note="")
-
-    def step(self, step: Step) -> None:
-        note = f"loss {step.loss:.4f}  accuracy {step.accuracy:.2%}  {step.images_per_second:,.0f} images/s"
-        self._progress.update(self._task, completed=step.epoch - 1 + step.batch / step.batches, note=note)
-
-    def epoch(self, epoch: Epoch) -> None:
-        self._progress.update(self._task, completed=epoch.epoch)
-        held_out = "" if epoch.held_out is None else f"  held out {epoch.held_out:.2%}"
-        self._progress.console.print(
-            f"epoch {epoch.epoch}/{self._recipe.epochs}  loss {epoch.loss:.4f}  accuracy {epoch.accuracy:.2%}{held_out}"
-            f"  {epoch.seconds:.1f} s"
-        )
-
-
 def train(arguments: argparse.Namespace) -> int:
     recipe = named(RECIPES[arguments.recipe], arguments.epochs)
     output: Path = arguments.output or Path("runs") / f"{recipe.name}-{arguments.seed}"
@@ -159,16 +135,8 @@ def train(arguments: argparse.Namespace) -> int:
         f"{recipe.name}, seed {arguments.seed}: {len(training):,} digits, {len(held_out or ()):,} held out, "
         f"{recipe.epochs} epochs on {device}"
     )
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TextColumn("{task.fields[note]}"),
-        TimeRemainingColumn(),
-    )
     try:
-        with Progress(*columns, console=console) as progress:
-            display = Display(recipe, progress)
+        with Display(recipe) as display:
             run = fit(
                 recipe,
                 training,
@@ -206,35 +174,6 @@ def finish(run: Run, training: Digits, held_out: Digits | None, output: Path) ->
     if held_out:
         show("held-out digits", model.manifest.metrics["held_out"])
     return model
-
-
-def show(title: str, figures: dict[Any, dict[str, Any]]) -> None:
-    """Print what was measured as a table."""
-    table = Table(
-        "", *figures, box=SIMPLE, title=f"On {next(iter(figures.values()))['digits']:,} {title}", title_justify="left"
-    )
-    table.add_row("accuracy", *(f"{m['accuracy']:.2%} ({m['errors']} misread)" for m in figures.values()))
-    table.add_row(
-        "95 % interval", *(f"{m['accuracy_95'][0]:.2%} to {m['accuracy_95'][1]:.2%}" for m in figures.values())
-    )
-    table.add_row("negative log-likelihood", *(f"{m['nll']:.4f}" for m in figures.values()))
-    table.add_row("Brier score", *(f"{m['brier']:.4f}" for m in figures.values()))
-    table.add_row("calibration error", *(f"{m['ece']:.2%}" for m in figures.values()))
-    table.add_row("accepted", *(f"{m['accepted']:.2%}" for m in figures.values()))
-    console.print(table)
-
-
-def show_classes(result: dict[str, Any]) -> None:
-    """Print precision, recall and F1 of each digit, and the confusion matrix."""
-    classes = Table("digit", "precision", "recall", "F1", box=SIMPLE, title="By digit", title_justify="left")
-    for row in result["classes"]:
-        classes.add_row(str(row["digit"]), *(f"{row[key]:.2%}" for key in ("precision", "recall", "f1")))
-    matrix = Table("is \\ read", box=SIMPLE, title="Confusion matrix", title_justify="left")
-    for digit in range(10):
-        matrix.add_column(str(digit), justify="right")
-    for digit, counts in enumerate(result["confusion"]):
-        matrix.add_row(str(digit), *(str(count or "") for count in counts))
-    console.print(classes, matrix)
 
 
 def evaluate_model(folder: Path, data_dir: Path, log: Path) -> None:
