@@ -36,7 +36,7 @@ serve: $(BASE)  ## install what is needed, and serve on http://127.0.0.1:8000 (D
 test: $(DEV)  ## install everything, and run the whole test suite
 	@$(VENV)/bin/python -m pytest
 
-coverage: $(DEV)  ## the test suite with branch coverage of what runs in its own process
+coverage: $(DEV)  ## the test suite with branch coverage, the processes that it starts included
 	@$(VENV)/bin/python -m pytest --cov --cov-report=term-missing
 
 check: $(DEV)  ## ruff, mypy strict, import-linter

@@ -13,6 +13,7 @@ from app.bundle import Calibration, Thresholds
 from app.engine import Scores
 from app.network import Network
 from training.data import Digits
+from training.evaluate import ACCEPT_ALL
 from training.graph import run_graph, set_temperature
 from training.train import predict
 
@@ -66,7 +67,7 @@ def calibration(temperature: float, scores: Scores, held_out: Digits | None) -> 
     Without held-out digits, everything passes.
     """
     if held_out is None:
-        return Calibration(temperature=temperature, thresholds=Thresholds(confidence=0, typicality=-1), digits=0)
+        return Calibration(temperature=temperature, thresholds=ACCEPT_ALL, digits=0)
     share = (1 - ACCEPTED) / 2
 
     def floor(values: NDArray[np.float32]) -> float:

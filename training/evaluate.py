@@ -26,7 +26,7 @@ from training.train import fit, predict
 
 BINS = 15  # of the reliability diagram, each with as many digits as the others
 ENGINES: tuple[EngineName, ...] = ("onnxruntime", "torch")
-LOG_COLUMNS = ("date", "commit", "model", "manifest_sha256", "engine", "recipe", "seed", "digits", "errors", "accuracy")
+ACCEPT_ALL = Thresholds(confidence=0, typicality=-1)
 
 
 class EvaluationError(Exception):
@@ -138,28 +138,34 @@ def evaluate_on_test(folder: Path, test: Digits, log: Path) -> dict[EngineName, 
     results = measure_model(model, test)
     metrics = {**model.manifest.metrics, "test": results}
     bundle.write_manifest(folder, model.manifest.model_copy(update={"metrics": metrics}))
+    for name, result in results.items():
+        append_row(
+            log,
+            {
+                "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+                "commit": commit(),
+                "model": model.manifest.id,
+                "manifest_sha256": model.sha256[:12],
+                "engine": name,
+                "recipe": training["recipe"]["name"],
+                "seed": training["seed"],
+                "digits": result["digits"],
+                "errors": result["errors"],
+                "accuracy": f"{result['accuracy']:.4f}",
+            },
+        )
+    return results
+
+
+def append_row(log: Path, row: dict[str, Any]) -> None:
+    """Add a line to a CSV, which is begun with the row's keys as its header if it is not there."""
     log.parent.mkdir(parents=True, exist_ok=True)
     new = not log.exists()
     with log.open("a", newline="") as file:
-        writer = csv.DictWriter(file, LOG_COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, list(row), lineterminator="\n")
         if new:
             writer.writeheader()
-        for name, result in results.items():
-            writer.writerow(
-                {
-                    "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-                    "commit": commit(),
-                    "model": model.manifest.id,
-                    "manifest_sha256": model.sha256[:12],
-                    "engine": name,
-                    "recipe": training["recipe"]["name"],
-                    "seed": training["seed"],
-                    "digits": result["digits"],
-                    "errors": result["errors"],
-                    "accuracy": f"{result['accuracy']:.4f}",
-                }
-            )
-    return results
+        writer.writerow(row)
 
 
 def commit() -> str:
@@ -186,12 +192,11 @@ def cross_validate(
     on_fold: Callable[[int, dict[str, Any]], None],
 ) -> dict[str, Any]:
     """Train a recipe ``count`` times, each on all folds but one, and measure each network on the fold left out."""
-    all_in = Thresholds(confidence=0, typicality=-1)
     results = []
     for fold, (kept, left_out) in enumerate(folds(digits, count), start=1):
         run = fit(recipe, kept, seed=seed, device=device)
         probabilities, typicality = predict(run.network.cpu(), left_out.images)
-        result = measure(probabilities.numpy(), left_out.labels.numpy(), typicality.numpy(), all_in)
+        result = measure(probabilities.numpy(), left_out.labels.numpy(), typicality.numpy(), ACCEPT_ALL)
         results.append(result)
         on_fold(fold, result)
     accuracies = np.array([result["accuracy"] for result in results])

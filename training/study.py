@@ -13,16 +13,14 @@ from typing import Any
 
 import torch
 
-from app.bundle import Thresholds
 from app.network import Network
 from training.calibrate import fit_temperature_of
 from training.data import Digits
-from training.evaluate import commit, measure
+from training.evaluate import ACCEPT_ALL, append_row, commit, measure
 from training.recipes import BENT, DIGITNET, Recipe
 from training.robustness import CORRUPTIONS, corrupted
 from training.train import Epoch, accuracy, fit, predict
 
-COLUMNS = ("variant", "seed", "epochs", "minutes", "parameters", "errors", "accuracy", "nll", "corrupted", "commit")
 SCHEDULE = 30  # epochs, about eight minutes on two cores
 
 BASE = replace(DIGITNET, epochs=SCHEDULE, autocast=True)
@@ -63,7 +61,6 @@ def study(
 
     NLL is after fitting the temperature on the same held-out digits, which is alike for every row.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
     for seed in range(seeds):
         for name, recipe in variants.items():
             if (name, seed) in measured(log):
@@ -76,8 +73,7 @@ def study(
             network = run.network.cpu()
             fit_temperature_of(network, held_out)
             probabilities, typicality = predict(network, held_out.images)
-            accept_all = Thresholds(confidence=0, typicality=-1)
-            result = measure(probabilities.numpy(), held_out.labels.numpy(), typicality.numpy(), accept_all)
+            result = measure(probabilities.numpy(), held_out.labels.numpy(), typicality.numpy(), ACCEPT_ALL)
             row = {
                 "variant": name,
                 "seed": seed,
@@ -90,19 +86,10 @@ def study(
                 "corrupted": f"{corrupted_accuracy(network, held_out):.4f}",
                 "commit": commit(),
             }
-            append(log, row)
+            append_row(log, row)
             yield row
 
 
 def corrupted_accuracy(network: Network, held_out: Digits) -> float:
     """Mean accuracy over the corruptions of ``robustness.py``, on the held-out digits."""
     return sum(accuracy(network, corrupted(held_out, name)) for name in CORRUPTIONS) / len(CORRUPTIONS)
-
-
-def append(log: Path, row: dict[str, Any]) -> None:
-    new = not log.exists()
-    with log.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
