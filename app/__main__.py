@@ -47,10 +47,10 @@ def make_parser() -> argparse.ArgumentParser:
     predict = commands.add_parser("predict", help="read image files, without a service")
     predict.add_argument("files", nargs="+", type=Path, metavar="FILE", help="PNG, JPEG, WebP, BMP or GIF")
     predict.add_argument("--json", action="store_true", help="print one JSON object a file, as the service answers")
-    flags(predict, "model", "engine", "device", "threads", "max_pixels")
+    flags(predict, "model", "engine", "device", "threads", "cascade", "max_pixels")
 
     info = commands.add_parser("info", help="print what runs, as /info answers")
-    flags(info, "model", "engine", "device", "threads")
+    flags(info, "model", "engine", "device", "threads", "cascade")
     return parser
 
 
@@ -90,8 +90,8 @@ def predict(settings: Settings, files: Sequence[Path], as_json: bool) -> int:
     from app.engine import open_engine
 
     model = bundle.load(settings.model)
-    engine = open_engine(model, settings.engine, settings.device, settings.threads)
-    thresholds = model.manifest.calibration[engine.name].thresholds
+    engine = open_engine(model, settings.engine, settings.device, settings.threads, settings.network)
+    thresholds = model.manifest.thresholds(engine.name, settings.network)
     failed = False
     for file in files:
         try:
@@ -121,7 +121,7 @@ def info(settings: Settings) -> int:
     from app.main import describe_service
 
     model = bundle.load(settings.model)
-    engine = open_engine(model, settings.engine, settings.device, settings.threads)
+    engine = open_engine(model, settings.engine, settings.device, settings.threads, settings.network)
     print(describe_service(settings, model, engine).model_dump_json(indent=2))
     return 0
 

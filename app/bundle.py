@@ -1,9 +1,10 @@
 """A model folder: what is in it, whether it is whole, and how one is written.
 
-    models/digitnet-1.0.0/
+    models/digitnet-1.1.0/
       manifest.json           what this module defines
-      digitnet.safetensors    a network's weights, for torch
-      digitnet.onnx           the same network as a graph, for ONNX Runtime
+      fast.safetensors        a network's weights, for torch
+      fast.onnx               the same network as a graph, for ONNX Runtime
+      careful.*               a second network, where the model is a cascade
       MODEL_CARD.md, *.png    for people; nothing here reads them
 
 A folder is read once: the bytes whose SHA-256 was verified are the bytes that an engine loads. Knows nothing of how
@@ -26,10 +27,11 @@ from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, StringConstraint
 
 from app.errors import ModelFolderError
 
-RELEASED = "digitnet-1.0.0"
+RELEASED = "digitnet-1.1.0"
 MANIFEST = "manifest.json"
 
 EngineName = Literal["onnxruntime", "torch"]
+CASCADE = ("fast", "careful")  # the names of the two networks of a cascade
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # no way out of the folder
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -43,7 +45,7 @@ class Strict(BaseModel):
 class NetworkEntry(Strict):
     """One network of a model, and the two files that it is kept in."""
 
-    architecture: Literal["DigitNet", "SimpleCNN"]
+    architecture: Literal["Committee", "DigitNet", "SimpleCNN"]
     config: dict[str, Any]  # the keyword arguments that rebuild it
     parameters: int = Field(gt=0)
     macs: int = Field(gt=0, description="multiply-adds for one picture")
@@ -53,17 +55,32 @@ class NetworkEntry(Strict):
 
 
 class Thresholds(Strict):
-    """What an answer must reach to be accepted."""
+    """What an answer must reach: to be accepted, or to need no second opinion."""
 
     confidence: float = Field(ge=0, le=1)
-    typicality: float = Field(ge=-1, le=1)
+    typicality: float = Field(ge=0, le=1)
+
+
+class Fitted(Strict):
+    """What was fitted on a network as one engine runs it."""
+
+    temperature: float = Field(gt=0, description="already inside the network; here for people")
+    thresholds: Thresholds = Field(description="for acceptance, where this network answers alone")
+
+
+class Cascade(Strict):
+    """When the fast network's answer stands, and what an answer of the two together must reach."""
+
+    gate: Thresholds
+    passed_on: float = Field(ge=0, le=1, description="share of held-out digits that the careful network reads")
+    thresholds: Thresholds
 
 
 class Calibration(Strict):
-    """What was fitted for one engine, on the very graph or checkpoint that it loads."""
+    """What was fitted for one engine, on the very graphs or checkpoints that it loads."""
 
-    temperature: float = Field(gt=0, description="already inside the network; here for people")
-    thresholds: Thresholds
+    networks: dict[str, Fitted]
+    cascade: Cascade | None = None
     digits: int = Field(ge=0, description="held-out digits that it was fitted on; 0 means that nothing was fitted")
 
 
@@ -81,11 +98,11 @@ class GoldenDigit(Strict):
 class Manifest(Strict):
     """What a model folder says of itself."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     name: FileName
     version: Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+$")]
     created: str  # ISO 8601, UTC
-    networks: dict[str, NetworkEntry] = Field(min_length=1, max_length=1)
+    networks: dict[str, NetworkEntry] = Field(min_length=1, max_length=2)
     calibration: dict[EngineName, Calibration]
     training: dict[str, Any]  # provenance: recipe, seed, data, versions, history
     metrics: dict[str, Any] = Field(default_factory=dict)  # what was measured, by split and engine
@@ -99,6 +116,11 @@ class Manifest(Strict):
         for network in self.networks.values():
             if missing := {network.checkpoint, network.graph} - set(self.files):
                 raise ValueError(f"no SHA-256 of {', '.join(sorted(missing))}")
+        if len(self.networks) == 2 and set(self.networks) != set(CASCADE):
+            raise ValueError(f"two networks are called {' and '.join(CASCADE)}")
+        for engine, fitted in self.calibration.items():
+            if set(fitted.networks) != set(self.networks) or bool(fitted.cascade) != self.cascades:
+                raise ValueError(f"the calibration for {engine} is not of the networks that are here")
         return self
 
     @property
@@ -106,8 +128,15 @@ class Manifest(Strict):
         return f"{self.name}-{self.version}"
 
     @property
-    def network(self) -> NetworkEntry:
-        return next(iter(self.networks.values()))
+    def cascades(self) -> bool:
+        return len(self.networks) == 2
+
+    def thresholds(self, engine: EngineName, network: str | None) -> Thresholds:
+        """What is asked of an answer, where ``network`` answers alone or, if that is None, the whole model."""
+        calibration = self.calibration[engine]
+        if network is None and calibration.cascade:
+            return calibration.cascade.thresholds
+        return calibration.networks[network or next(iter(self.networks))].thresholds
 
 
 @dataclass(frozen=True)

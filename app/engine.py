@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from app.bundle import Bundle, EngineName, GoldenDigit
+from app.bundle import CASCADE, Bundle, EngineName, GoldenDigit, Thresholds
 from app.errors import EngineUnavailableError, ModelFolderError
 
 Images = NDArray[np.uint8]  # (N, 28, 28), light ink on black
@@ -26,7 +26,7 @@ class Scores:
     """What a network makes of a batch of N pictures."""
 
     probabilities: NDArray[np.float32]  # (N, 10), calibrated; each row sums to 1
-    typicality: NDArray[np.float32]  # (N,), in [-1, 1]
+    typicality: NDArray[np.float32]  # (N,), in [0, 1]: how surely it is a digit at all
 
 
 class Engine(Protocol):
@@ -42,18 +42,18 @@ class Engine(Protocol):
 
 
 class OnnxRuntimeEngine:
-    """A model's graph, run by ONNX Runtime on the CPU."""
+    """One network's graph, run by ONNX Runtime on the CPU."""
 
     name: EngineName = "onnxruntime"
     device = "cpu"
 
-    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+    def __init__(self, bundle: Bundle, network: str, threads: int = 1) -> None:
         """Load the graph.
 
         Raises:
             ModelFolderError: the file is not a graph, or not one of ``uint8 (N, 28, 28)`` to our two outputs.
         """
-        graph = bundle.manifest.network.graph
+        graph = bundle.manifest.networks[network].graph
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -85,11 +85,11 @@ class OnnxRuntimeEngine:
 
 
 class TorchEngine:
-    """A model's checkpoint, run by torch."""
+    """One network's checkpoint, run by torch."""
 
     name: EngineName = "torch"
 
-    def __init__(self, bundle: Bundle, device: str = "cpu", threads: int = 1) -> None:
+    def __init__(self, bundle: Bundle, network: str, device: str = "cpu", threads: int = 1) -> None:
         """Rebuild the network and load its weights.
 
         Raises:
@@ -101,11 +101,11 @@ class TorchEngine:
 
         from app.network import build
 
-        entry = bundle.manifest.network
+        entry = bundle.manifest.networks[network]
         path = bundle.folder / entry.checkpoint
         try:
-            network = build(entry.architecture, entry.config)
-            network.load_state_dict(safetensors.torch.load(bundle.contents[entry.checkpoint]))
+            module = build(entry.architecture, entry.config)
+            module.load_state_dict(safetensors.torch.load(bundle.contents[entry.checkpoint]))
         except (TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
             reason = " ".join(str(error).split())
             raise ModelFolderError(f"{path}: not the weights of this {entry.architecture}: {reason}") from None
@@ -113,24 +113,72 @@ class TorchEngine:
             torch.set_num_threads(threads)
         self.device = device
         self._torch = torch
-        self._network = network.to(device).eval()
+        self.network = module.to(device).eval()
 
     def __call__(self, images: Images) -> Scores:
         with self._torch.inference_mode():
-            probabilities, typicality = self._network(self._torch.from_numpy(images).to(self.device))
+            probabilities, typicality = self.network(self._torch.from_numpy(images).to(self.device))
             return Scores(probabilities.cpu().numpy(), typicality.cpu().numpy())
 
 
-def open_engine(bundle: Bundle, engine: Literal["auto", "onnxruntime", "torch"], device: str, threads: int) -> Engine:
-    """Choose an engine and load the model into it.
+class CascadeEngine:
+    """Two engines: a fast one reads every picture, and a careful one those that the first is unsure of."""
+
+    def __init__(self, fast: Engine, careful: Engine, gate: Thresholds) -> None:
+        self.fast, self.careful, self.gate = fast, careful, gate
+        self.name, self.device = fast.name, fast.device
+
+    def __call__(self, images: Images) -> Scores:
+        scores = self.fast(images)
+        unsure = unsure_of(scores, self.gate)
+        if unsure.any():
+            second = self.careful(images[unsure])
+            scores.probabilities[unsure] = second.probabilities
+            scores.typicality[unsure] = second.typicality
+        return scores
+
+
+def unsure_of(scores: Scores, gate: Thresholds) -> NDArray[np.bool_]:
+    """Tell which answers ``(N,)`` do not reach the gate."""
+    confidence: NDArray[np.float32] = scores.probabilities.max(axis=1)
+    return np.asarray((confidence < gate.confidence) | (scores.typicality < gate.typicality))
+
+
+def open_engine(
+    bundle: Bundle,
+    engine: Literal["auto", "onnxruntime", "torch"] = "auto",
+    device: str = "auto",
+    threads: int = 1,
+    network: str | None = None,
+) -> Engine:
+    """Choose an engine and load the model into it: the whole model, or one ``network`` of it alone.
 
     ``auto`` takes torch where CUDA is usable, and ONNX Runtime on the CPU otherwise. What is asked for by name is
     taken, or refused; never silently replaced.
 
     Raises:
         EngineUnavailableError: what was asked for is not on this machine; the message says what to install.
-        ModelFolderError: the model does not load.
+        ModelFolderError: the model does not load, or has no such network.
     """
+    kind, device = choose(engine, device)
+    names = list(bundle.manifest.networks)
+    if network and network not in names:
+        raise ModelFolderError(f"{bundle.folder}: there is no {network} network in this model, only {', '.join(names)}")
+
+    def load(name: str) -> Engine:
+        if kind == "torch":
+            return TorchEngine(bundle, name, device, threads)
+        return OnnxRuntimeEngine(bundle, name, threads)
+
+    cascade = bundle.manifest.calibration[kind].cascade
+    if cascade and not network:
+        fast, careful = (load(name) for name in CASCADE)
+        return CascadeEngine(fast, careful, cascade.gate)
+    return load(network or names[0])
+
+
+def choose(engine: Literal["auto", "onnxruntime", "torch"], device: str) -> tuple[EngineName, str]:
+    """Settle which engine runs, and on which device."""
     if engine == "onnxruntime" and device.startswith("cuda"):
         raise EngineUnavailableError(
             "The onnxruntime engine runs on the CPU alone. For CUDA set DIGITS_ENGINE=torch, or leave it at auto."
@@ -141,10 +189,10 @@ def open_engine(bundle: Bundle, engine: Literal["auto", "onnxruntime", "torch"],
             device = "cuda" if cuda_devices() else "cpu"
         if device.startswith("cuda"):
             require_cuda(device)
-        return TorchEngine(bundle, device, threads)
+        return "torch", device
     if engine == "auto" and device == "auto" and has_torch() and has_cuda_driver() and cuda_devices():
-        return TorchEngine(bundle, "cuda", threads)
-    return OnnxRuntimeEngine(bundle, threads)
+        return "torch", "cuda"
+    return "onnxruntime", "cpu"
 
 
 def has_torch() -> bool:
@@ -183,11 +231,14 @@ def require_cuda(device: str) -> None:
 
 
 def self_test(engine: Engine, bundle: Bundle) -> None:
-    """Warm an engine, alone and in a batch, and have it read the model's golden digits.
+    """Warm an engine, alone and in a batch, and have it read the model's golden digits; of a cascade, each part too.
 
     Raises:
         ModelFolderError: it misreads one, or gives no probabilities.
     """
+    if isinstance(engine, CascadeEngine):
+        self_test(engine.fast, bundle)
+        self_test(engine.careful, bundle)
     golden: list[GoldenDigit] = bundle.manifest.golden
     images = np.stack([digit.image for digit in golden])
     engine(images[:1])

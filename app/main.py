@@ -43,7 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         model = bundle.load(settings.model)
-        engine = open_engine(model, settings.engine, settings.device, settings.threads)
+        engine = open_engine(model, settings.engine, settings.device, settings.threads, settings.network)
         self_test(engine, model)
         batcher: Batcher[Grey, Score] = Batcher(
             partial(score, engine),
@@ -87,7 +87,10 @@ def describe_service(settings: Settings, model: Bundle, engine: Engine) -> Info:
             sha256=model.sha256,
             created=manifest.created,
             networks={name: network.model_dump() for name, network in manifest.networks.items()},
-            training={key: value for key, value in manifest.training.items() if key != "history"},
+            training={
+                **manifest.training,
+                "runs": [{key: run[key] for key in run if key != "history"} for run in manifest.training["runs"]],
+            },
             metrics=manifest.metrics,
         ),
         engine=engine.name,
@@ -97,7 +100,7 @@ def describe_service(settings: Settings, model: Bundle, engine: Engine) -> Info:
             max_pixels=settings.max_pixels,
             max_inflight=settings.max_inflight,
         ),
-        thresholds=manifest.calibration[engine.name].thresholds,
+        thresholds=manifest.thresholds(engine.name, settings.network),
     )
 
 

@@ -2,7 +2,7 @@
 
 A network takes raw pictures, ``uint8 (N, 28, 28)``, light ink on black, and gives calibrated probabilities
 ``float32 (N, 10)`` and a typicality score ``float32 (N,)``. Whatever lies between the picture and the answer
-(normalisation, temperature, the mean features of the classes) is a buffer of the network, so that a checkpoint
+(normalisation, temperature) is a buffer of the network, so that a checkpoint
 carries all of it and the trainer and the server cannot differ.
 
 Knows nothing of files, training or engines.
@@ -15,53 +15,52 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+DIGITS = 10
+
 
 class Network(nn.Module):
     """What every network has around its layers.
 
-    ``features`` and ``head`` are the layers; this class adds the way in (normalisation) and the way out
-    (temperature, typicality).
+    ``features`` are the layers; this class adds the way in (normalisation) and the way out: a linear head of eleven
+    logits, one a digit and one for anything that is none.
     """
 
     mean: Tensor
     std: Tensor
     temperature: Tensor
-    class_means: Tensor
 
     def __init__(self, feature_count: int, mean: float, std: float) -> None:
         super().__init__()
-        self.head = nn.Linear(feature_count, 10)
+        self.head = nn.Linear(feature_count, DIGITS + 1)
+        with torch.no_grad():  # "anything else" starts at 0, and stays there for a network that is shown digits alone
+            self.head.weight[DIGITS].zero_()
+            self.head.bias[DIGITS].zero_()
         self.register_buffer("mean", torch.tensor(mean))  # of a pixel, on the scale 0 to 255
         self.register_buffer("std", torch.tensor(std))
         self.register_buffer("temperature", torch.tensor(1.0))
-        self.register_buffer("class_means", torch.zeros(10, feature_count))  # unit vectors, once fitted
 
     def features(self, x: Tensor) -> Tensor:
         """Map normalised pictures ``(N, 1, 28, 28)`` to features ``(N, F)``."""
         raise NotImplementedError
 
-    def penultimate(self, images: Tensor) -> Tensor:
-        """Map pictures ``(N, 28, 28)``, uint8 or float on the scale 0 to 255, to features ``(N, F)``."""
-        x = (images.unsqueeze(1).float() - self.mean) / self.std
-        return self.features(x)
-
     def logits(self, images: Tensor) -> Tensor:
-        """Map pictures ``(N, 28, 28)`` to uncalibrated logits ``(N, 10)``: what training minimises the loss of."""
-        logits: Tensor = self.head(self.penultimate(images))
+        """Map pictures ``(N, 28, 28)``, uint8 or float on the scale 0 to 255, to uncalibrated logits ``(N, 11)``."""
+        x = (images.unsqueeze(1).float() - self.mean) / self.std
+        logits: Tensor = self.head(self.features(x))
         return logits
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Map pictures ``(N, 28, 28)`` to probabilities ``(N, 10)`` and typicality ``(N,)``.
 
-        Probabilities are softmax(logits / temperature) (Guo et al. 2017, "On Calibration of Modern Neural
-        Networks"). Typicality is the cosine between a picture's features and the mean features of the class that
-        it is read as: near 1 for a digit like those trained on, lower for anything else.
+        Probabilities are softmax(logits / temperature) over the digits (Guo et al. 2017, "On Calibration of Modern
+        Neural Networks"). Typicality is the probability that the picture is of a digit at all, from all eleven logits;
+        where the eleventh was never trained, it is the energy score of Liu et al. 2020, "Energy-based
+        Out-of-distribution Detection", squashed into 0 to 1.
         """
-        features = self.penultimate(images)
-        probabilities = F.softmax(self.head(features) / self.temperature, dim=1)
-        along_means = features @ self.class_means.T  # (N, 10): lengths along the directions of the classes
-        along_read = along_means.gather(1, probabilities.argmax(1, keepdim=True)).squeeze(1)
-        return probabilities, along_read / features.norm(dim=1).clamp_min(1e-6)
+        logits = self.logits(images)
+        digits, anything_else = logits[:, :DIGITS], logits[:, DIGITS]
+        typicality = torch.sigmoid(digits.logsumexp(dim=1) - anything_else)
+        return F.softmax(digits / self.temperature, dim=1), typicality
 
 
 class SimpleCNN(Network):
@@ -100,6 +99,17 @@ class Residual(nn.Module):
         return F.relu(x + self.second(self.first(x)))
 
 
+def tower(stem: int, stages: Sequence[Sequence[int]]) -> nn.Sequential:
+    """Stack the layers of a DigitNet: ``(N, 1, 28, 28)`` to ``(N, C, H, W)``."""
+    layers: list[nn.Module] = [ConvBlock(1, stem, 5, stride=2)]
+    inputs = stem
+    for channels, stride, residuals in stages:
+        layers.append(ConvBlock(inputs, channels, 3, stride))
+        layers.extend(Residual(channels) for _ in range(residuals))
+        inputs = channels
+    return nn.Sequential(*layers)
+
+
 class DigitNet(Network):
     """A small residual network that strides where others pool, for torch's CPU max-pool is slow.
 
@@ -111,19 +121,38 @@ class DigitNet(Network):
     def __init__(self, stem: int, stages: Sequence[Sequence[int]]) -> None:
         # A mean of 0 keeps black paper at 0, so that the zero padding of the convolutions is more black paper.
         super().__init__(feature_count=stages[-1][0], mean=0.0, std=78.6)
-        layers: list[nn.Module] = [ConvBlock(1, stem, 5, stride=2)]
-        inputs = stem
-        for channels, stride, residuals in stages:
-            layers.append(ConvBlock(inputs, channels, 3, stride))
-            layers.extend(Residual(channels) for _ in range(residuals))
-            inputs = channels
-        self.layers = nn.Sequential(*layers)
+        self.layers = tower(stem, stages)
 
     def features(self, x: Tensor) -> Tensor:
         return self.layers(x).mean(dim=(2, 3))  # type: ignore[no-any-return]  # nn.Sequential is typed as Any
 
 
-ARCHITECTURES: dict[str, type[Network]] = {"DigitNet": DigitNet, "SimpleCNN": SimpleCNN}
+class Committee(Network):
+    """Several DigitNets of one shape that answer as one: the mean of their logits.
+
+    A mean of linear heads is one linear head over the features of all, so nothing but the towers is repeated.
+    """
+
+    def __init__(self, members: int, stem: int, stages: Sequence[Sequence[int]]) -> None:
+        super().__init__(feature_count=members * stages[-1][0], mean=0.0, std=78.6)
+        self.members = nn.ModuleList(tower(stem, stages) for _ in range(members))
+
+    def features(self, x: Tensor) -> Tensor:
+        return torch.cat([layers(x).mean(dim=(2, 3)) for layers in self.members], dim=1)
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, networks: Sequence[DigitNet], stem: int, stages: Sequence[Sequence[int]]) -> "Committee":
+        """Make one of networks that were trained apart."""
+        committee = cls(len(networks), stem, stages)
+        for layers, network in zip(committee.members, networks, strict=True):
+            layers.load_state_dict(network.layers.state_dict())
+        committee.head.weight.copy_(torch.cat([network.head.weight for network in networks], dim=1) / len(networks))
+        committee.head.bias.copy_(torch.stack([network.head.bias for network in networks]).mean(dim=0))
+        return committee
+
+
+ARCHITECTURES: dict[str, type[Network]] = {"Committee": Committee, "DigitNet": DigitNet, "SimpleCNN": SimpleCNN}
 
 
 def build(architecture: str, config: dict[str, Any]) -> Network:

@@ -23,7 +23,7 @@ EXAMPLE_PREDICTION = {
     "accepted": True,
     "reason": None,
     "input": {"format": "PNG", "width": 28, "height": 28, "normalized": False, "inverted": False},
-    "model": "digitnet-1.0.0",
+    "model": "digitnet-1.1.0",
 }
 
 Reason = Literal["blank", "not_a_digit", "uncertain", "several_digits"]

@@ -28,6 +28,9 @@ class Settings(BaseSettings):
     device: Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = Field(
         "auto", description="auto, cpu, cuda or cuda:N."
     )
+    cascade: Literal["auto", "fast", "careful"] = Field(
+        "auto", description="auto: the careful network reads what the fast one is unsure of; or one of them alone."
+    )
     threads: int = Field(1, ge=1, description="Threads that one batch is computed with on a CPU.")
     max_body_bytes: int = Field(10_000_000, ge=1, description="Bytes of a request body at most; past it, 413.")
     max_pixels: int = Field(25_000_000, ge=784, description="Pixels of an image at most; past it, 422.")
@@ -39,3 +42,8 @@ class Settings(BaseSettings):
     log_level: Literal["critical", "error", "warning", "info", "debug"] = Field(
         "info", description="What is logged; info has a line a request."
     )
+
+    @property
+    def network(self) -> str | None:
+        """The one network of the model that answers, or None where all of it does."""
+        return None if self.cascade == "auto" else self.cascade

@@ -31,7 +31,9 @@ def names(folder: Path) -> list[str]:
 def test_the_released_model_is_whole(released: Bundle) -> None:
     """The folder named by the one constant loads, and holds what its name says."""
     assert released.manifest.id == bundle.RELEASED
-    assert set(released.contents) == {released.manifest.network.checkpoint, released.manifest.network.graph}
+    assert set(released.contents) == {
+        f"{network}.{suffix}" for network in ("fast", "careful") for suffix in ("safetensors", "onnx")
+    }
 
 
 def test_one_changed_byte_of_a_weight_is_found(copy: Path, released: Bundle) -> None:
@@ -48,8 +50,8 @@ def test_one_changed_byte_of_a_weight_is_found(copy: Path, released: Bundle) -> 
 
 def test_a_missing_file_is_named(copy: Path, released: Bundle) -> None:
     """A file that the manifest lists and the folder lacks stops the load."""
-    (copy / released.manifest.network.graph).unlink()
-    with pytest.raises(ModelFolderError, match=r"digitnet\.onnx: No such file"):
+    (copy / released.manifest.networks["fast"].graph).unlink()
+    with pytest.raises(ModelFolderError, match=r"fast\.onnx: No such file"):
         bundle.load(copy)
 
 
@@ -63,11 +65,11 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     ("change", "message"),
     [
         (lambda m: m.pop("golden"), "golden: Field required"),
-        (lambda m: m.update(schema_version=2), "schema_version"),
+        (lambda m: m.update(schema_version=1), "schema_version"),
         (lambda m: m.update(surprise=1), "surprise"),
-        (lambda m: m["networks"]["digitnet"].update(architecture="Pickle"), "architecture"),
+        (lambda m: m["networks"]["fast"].update(architecture="Pickle"), "architecture"),
         (lambda m: m["files"].update({"../../etc/passwd": "0" * 64}), "passwd"),
-        (lambda m: m["files"].pop("digitnet.onnx"), r"no SHA-256 of digitnet\.onnx"),
+        (lambda m: m["files"].pop("fast.onnx"), r"no SHA-256 of fast\.onnx"),
         (lambda m: m["calibration"].pop("torch"), "no calibration for torch"),
         (lambda m: m["golden"][0].update(pixels="AAAA"), r"golden\.0\.pixels"),
     ],

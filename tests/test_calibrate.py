@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from app.bundle import Bundle
-from app.engine import open_engine
+from app.engine import Scores, open_engine, unsure_of
 from tests.small import small
-from training.calibrate import fit_temperature
+from training.calibrate import EXTRA_ERRORS, fit_cascade, fit_temperature, together
 from training.data import Digits
 from training.evaluate import score_all
 from training.export import export
@@ -42,7 +42,7 @@ def test_what_ships_is_calibrated_on_itself(small_model: Bundle, small_parts: tu
     for name in ("onnxruntime", "torch"):
         scores = score_all(open_engine(small_model, name, "cpu", 1), held_out.images.numpy())
         assert fit_temperature(scores.probabilities, held_out.labels.numpy()) == pytest.approx(1, abs=0.03)
-        thresholds = small_model.manifest.calibration[name].thresholds
+        thresholds = small_model.manifest.thresholds(name, None)
         passed = (scores.probabilities.max(1) >= thresholds.confidence) & (scores.typicality >= thresholds.typicality)
         assert 0.98 <= passed.mean() <= 1
 
@@ -51,5 +51,31 @@ def test_without_held_out_digits_nothing_is_calibrated(small_parts: tuple[Digits
     """A recipe that holds nothing out gets thresholds that accept everything, and says so."""
     model = export(fit(small(hold_out=0), small_parts[0]), small_parts[0], None, tmp_path / "m", "0.0.0")
     for calibration in model.manifest.calibration.values():
-        assert (calibration.temperature, calibration.digits) == (1.0, 0)
-        assert (calibration.thresholds.confidence, calibration.thresholds.typicality) == (0, -1)
+        (fitted,) = calibration.networks.values()
+        assert (fitted.temperature, calibration.digits) == (1.0, 0)
+        assert (fitted.thresholds.confidence, fitted.thresholds.typicality) == (0, 0)
+
+
+def made_up(labels: np.ndarray[tuple[int], np.dtype[np.int64]], wrong: int, seed: int) -> Scores:
+    """Scores of a network that misreads ``wrong`` digits, all among the hundred that it is least sure of."""
+    generator = np.random.default_rng(seed)
+    confidence = generator.uniform(0.9, 1, len(labels))
+    unsure = generator.choice(len(labels), 100, replace=False)
+    confidence[unsure] = generator.uniform(0.5, 0.8, 100)
+    read = labels.copy()
+    read[unsure[:wrong]] = (read[unsure[:wrong]] + 1) % 10
+    probabilities = np.repeat(((1 - confidence) / 9)[:, None], 10, axis=1)
+    probabilities[np.arange(len(labels)), read] = confidence
+    return Scores(probabilities.astype(np.float32), np.full(len(labels), 0.99, np.float32))
+
+
+def test_the_gate_passes_on_what_the_fast_network_may_misread() -> None:
+    """Where the fast network errs only when unsure, the cascade reads as well as the careful one, for a few percent."""
+    labels = np.random.default_rng(0).integers(0, 10, 5_000)
+    fast, careful = made_up(labels, 60, 1), made_up(labels, 10, 2)
+    fitted = fit_cascade(fast, careful, labels)
+    both = together(fast, careful, fitted.gate)
+    errors = (both.probabilities.argmax(axis=1) != labels).sum()
+    assert errors <= 10 + EXTRA_ERRORS * 5_000 + 1
+    assert fitted.passed_on == pytest.approx(unsure_of(fast, fitted.gate).mean())
+    assert 0.01 < fitted.passed_on < 0.04

@@ -4,16 +4,19 @@ import dataclasses
 import hashlib
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 import app.engine
 from app import bundle
-from app.bundle import Bundle, GoldenDigit
-from app.engine import Engine, OnnxRuntimeEngine, TorchEngine, open_engine, self_test
+from app.bundle import Bundle, EngineName, GoldenDigit, Thresholds
+from app.engine import CascadeEngine, Engine, Images, OnnxRuntimeEngine, Scores, TorchEngine, open_engine, self_test
 from app.errors import EngineUnavailableError, ModelFolderError
 
 Digits = list[tuple[int, NDArray[np.uint8]]]
@@ -29,14 +32,14 @@ def with_file(released: Bundle, tmp_path: Path, name: str, content: bytes) -> Bu
 
 
 def test_scores_have_the_shapes_and_ranges_that_are_promised(engine: Engine, digits: Digits) -> None:
-    """N pictures give (N, 10) probabilities that sum to 1, and (N,) cosines."""
+    """N pictures give (N, 10) probabilities that sum to 1, and (N,) in [0, 1]."""
     for count in (1, 3, 20):
         scores = engine(np.stack([image for _, image in digits[:count]]))
         assert scores.probabilities.shape == (count, 10)
         assert scores.probabilities.dtype == np.float32
         np.testing.assert_allclose(scores.probabilities.sum(axis=1), 1, atol=1e-5)
         assert scores.typicality.shape == (count,)
-        assert (np.abs(scores.typicality) <= 1.001).all()
+        assert ((scores.typicality >= 0) & (scores.typicality <= 1)).all()
 
 
 def test_both_engines_read_the_golden_digits_rightly(released: Bundle, digits: Digits) -> None:
@@ -64,27 +67,32 @@ def test_auto_takes_onnx_runtime_where_there_is_no_cuda_driver(
     """Without NVIDIA's driver, torch is not even asked."""
     monkeypatch.setattr(app.engine, "has_cuda_driver", lambda: False)
     monkeypatch.setattr(app.engine, "cuda_devices", lambda: pytest.fail("torch was imported to ask for CUDA"))
-    assert isinstance(open_engine(released, "auto", "auto", 1), OnnxRuntimeEngine)
+    assert isinstance(open_engine(released, "auto", "auto", 1, "fast"), OnnxRuntimeEngine)
 
 
 def test_auto_takes_torch_where_cuda_is_usable(released: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a driver and a device, auto means torch on it. The device is faked: the machine has none."""
     opened = []
+
+    def open_fake(model: Bundle, network: str, device: str, threads: int) -> SimpleNamespace:
+        opened.append((network, device))
+        return SimpleNamespace(name="torch", device=device)
+
     monkeypatch.setattr(app.engine, "has_cuda_driver", lambda: True)
     monkeypatch.setattr(app.engine, "cuda_devices", lambda: 1)
-    monkeypatch.setattr(app.engine, "TorchEngine", lambda model, device, threads: opened.append(device))
+    monkeypatch.setattr(app.engine, "TorchEngine", open_fake)
     open_engine(released, "auto", "auto", 1)
     open_engine(released, "auto", "cuda:0", 1)
     open_engine(released, "torch", "auto", 1)
-    assert opened == ["cuda", "cuda:0", "cuda"]
+    assert opened == [(name, device) for device in ("cuda", "cuda:0", "cuda") for name in ("fast", "careful")]
 
 
 def test_auto_on_the_cpu_stays_there(released: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     """DIGITS_DEVICE=cpu is obeyed where CUDA could be had."""
     monkeypatch.setattr(app.engine, "has_cuda_driver", lambda: True)
     monkeypatch.setattr(app.engine, "cuda_devices", lambda: 1)
-    assert isinstance(open_engine(released, "auto", "cpu", 1), OnnxRuntimeEngine)
-    assert isinstance(open_engine(released, "torch", "cpu", 1), TorchEngine)
+    assert isinstance(open_engine(released, "auto", "cpu", 1, "fast"), OnnxRuntimeEngine)
+    assert isinstance(open_engine(released, "torch", "cpu", 1, "fast"), TorchEngine)
 
 
 @pytest.mark.parametrize("chosen", ["auto", "torch"])
@@ -114,8 +122,8 @@ def test_torch_that_is_not_installed_is_refused(released: Bundle, monkeypatch: p
 
 def test_a_file_that_is_no_graph_is_refused(released: Bundle, tmp_path: Path) -> None:
     """A graph that is whole by its SHA-256, and is no graph, is named."""
-    broken = with_file(released, tmp_path, "digitnet.onnx", b"not a graph")
-    with pytest.raises(ModelFolderError, match=r"digitnet\.onnx: not a graph"):
+    broken = with_file(released, tmp_path, "fast.onnx", b"not a graph")
+    with pytest.raises(ModelFolderError, match=r"fast\.onnx: not a graph"):
         open_engine(broken, "onnxruntime", "cpu", 1)
 
 
@@ -125,15 +133,16 @@ def test_a_graph_of_something_else_is_refused(released: Bundle, tmp_path: Path) 
     result = helper.make_tensor_value_info("result", TensorProto.FLOAT, ["N", 3])
     graph = helper.make_graph([helper.make_node("Relu", ["images"], ["result"])], "g", [value], [result])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    other = with_file(released, tmp_path, "digitnet.onnx", model.SerializeToString())
+    other = with_file(released, tmp_path, "fast.onnx", model.SerializeToString())
     with pytest.raises(ModelFolderError, match="inputs and outputs"):
         open_engine(other, "onnxruntime", "cpu", 1)
 
 
 def test_weights_of_another_shape_are_refused(released: Bundle) -> None:
     """A checkpoint is loaded into the architecture that the manifest names, or not at all; in one line."""
-    entry = released.manifest.network.model_copy(update={"config": {"stem": 8, "stages": [[16, 2, 0]]}})
-    manifest = released.manifest.model_copy(update={"networks": {"digitnet": entry}})
+    networks = released.manifest.networks
+    entry = networks["fast"].model_copy(update={"config": {"stem": 8, "stages": [[16, 2, 0]]}})
+    manifest = released.manifest.model_copy(update={"networks": {**networks, "fast": entry}})
     with pytest.raises(ModelFolderError, match="not the weights of this DigitNet") as caught:
         open_engine(dataclasses.replace(released, manifest=manifest), "torch", "cpu", 1)
     assert "\n" not in str(caught.value)
@@ -147,7 +156,7 @@ def test_a_checkpoint_that_is_a_pickle_is_refused(released: Bundle, tmp_path: Pa
 
     buffer = io.BytesIO()
     torch.save({"weight": torch.zeros(3)}, buffer)
-    pickled = with_file(released, tmp_path, "digitnet.safetensors", buffer.getvalue())
+    pickled = with_file(released, tmp_path, "fast.safetensors", buffer.getvalue())
     with pytest.raises(ModelFolderError, match="not the weights"):
         open_engine(pickled, "torch", "cpu", 1)
 
@@ -162,3 +171,42 @@ def test_a_model_that_misreads_a_golden_digit_does_not_start(name: str, released
     manifest = released.manifest.model_copy(update={"golden": [wrong, *rest]})
     with pytest.raises(ModelFolderError, match=f"reads a golden {wrong.digit} as {first.digit}"):
         self_test(chosen, dataclasses.replace(released, manifest=manifest))
+
+
+class Fixed:
+    """An engine that gives every picture one digit, as surely as its first pixel says, and counts what it is given."""
+
+    name: EngineName = "onnxruntime"
+    device = "cpu"
+
+    def __init__(self, digit: int) -> None:
+        self.digit, self.seen = digit, 0
+
+    def __call__(self, images: Images) -> Scores:
+        self.seen += len(images)
+        probabilities = np.zeros((len(images), 10), np.float32)
+        probabilities[:, self.digit] = images[:, 0, 0] / 255
+        return Scores(probabilities, (images[:, 0, 1] / 255).astype(np.float32))
+
+
+@given(st.lists(st.tuples(st.integers(0, 255), st.integers(0, 255)), min_size=1, max_size=20))
+def test_a_cascade_passes_on_what_is_below_the_gate_and_no_more(pixels: list[tuple[int, int]]) -> None:
+    """Whichever pictures are unsure, by either score, each answer comes from the right network and in its place."""
+    images = np.zeros((len(pixels), 28, 28), np.uint8)
+    images[:, 0, :2] = pixels
+    fast, careful = Fixed(1), Fixed(2)
+    scores = CascadeEngine(fast, careful, Thresholds(confidence=0.6, typicality=0.4))(images)
+    unsure = [
+        confidence / 255 < np.float32(0.6) or typicality / 255 < np.float32(0.4) for confidence, typicality in pixels
+    ]
+    assert (fast.seen, careful.seen) == (len(pixels), sum(unsure))
+    for row, passed, (confidence, _) in zip(scores.probabilities, unsure, pixels, strict=True):
+        assert row[2 if passed else 1] == pytest.approx(confidence / 255)
+
+
+def test_one_network_of_a_cascade_can_answer_alone(released: Bundle) -> None:
+    """fast and careful can be asked for by name, and only what is there."""
+    for name in released.manifest.networks:
+        assert isinstance(open_engine(released, "onnxruntime", "cpu", 1, name), OnnxRuntimeEngine)
+    with pytest.raises(ModelFolderError, match="only fast, careful"):
+        open_engine(released, "onnxruntime", "cpu", 1, "slow")

@@ -15,7 +15,7 @@ from training.evaluate import EvaluationError, cross_validate, evaluate_on_test,
 from training.export import export
 from training.train import fit
 
-ALL_IN = Thresholds(confidence=0, typicality=-1)
+ALL_IN = Thresholds(confidence=0, typicality=0)
 
 
 def one_hot_ish(read: list[int], confidence: float) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:

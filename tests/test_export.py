@@ -12,9 +12,9 @@ from tests.small import EARLY, small
 from training import graph
 from training.data import Digits
 from training.evaluate import score_all
-from training.export import export, read_model
+from training.export import export, export_cascade, read_model
 from training.graph import ExportError
-from training.train import Run, predict
+from training.train import Run, fit, predict
 
 
 def test_a_model_folder_is_whole_and_tells_where_it_comes_from(small_model: Bundle, run: Run) -> None:
@@ -27,16 +27,16 @@ def test_a_model_folder_is_whole_and_tells_where_it_comes_from(small_model: Bund
     manifest = small_model.manifest
     assert manifest.id == "small-1.2.3"
     assert manifest.training["finished"]
-    assert len(manifest.training["history"]) == EARLY.epochs
+    assert len(manifest.training["runs"][0]["history"]) == EARLY.epochs
     assert [golden.digit for golden in manifest.golden] == [digit for digit in range(10) for _ in range(2)]
-    assert manifest.network.parameters == sum(p.numel() for p in run.network.parameters())
+    assert manifest.networks["small"].parameters == sum(p.numel() for p in run.network.parameters())
 
 
 def test_multiply_adds_are_counted(small_model: Bundle) -> None:
     """The count is that of the layers, worked out by hand."""
     convolutions = 14 * 14 * 25 * 8 + 7 * 7 * 9 * 8 * 16 + 4 * 4 * 9 * 16 * 32
-    linear = 32 * 10 + 32 * 10  # the head, and the cosines to the ten classes
-    assert small_model.manifest.network.macs == convolutions + linear
+    linear = 32 * 11
+    assert small_model.manifest.networks["small"].macs == convolutions + linear
 
 
 def test_graph_and_checkpoint_agree(small_model: Bundle, small_parts: tuple[Digits, Digits]) -> None:
@@ -66,10 +66,37 @@ def test_a_model_folder_can_be_exported_again(
     run = read_model(small_model.folder)
     assert run.recipe == EARLY
     again = export(run, *small_parts, tmp_path / "again-1.2.3", "1.2.3")
-    assert again.manifest.calibration["torch"].temperature == pytest.approx(
-        small_model.manifest.calibration["torch"].temperature, rel=0.01
+    assert again.manifest.calibration["torch"].networks["small"].temperature == pytest.approx(
+        small_model.manifest.calibration["torch"].networks["small"].temperature, rel=0.01
     )
     ours, theirs = (
         predict(read_model(folder).network, small_parts[1].images)[0] for folder in (again.folder, small_model.folder)
     )
     torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
+
+
+def test_a_cascade_is_one_model_folder(run: Run, small_parts: tuple[Digits, Digits], tmp_path: Path) -> None:
+    """Two networks with two files each, read together by default and each alone by name; the committee is the mean of
+    its members' logits."""
+    other = fit(EARLY, *small_parts, seed=1)
+    model = export_cascade(run, [run, other], *small_parts, tmp_path / "pair-1.0.0", "1.0.0")
+    assert set(model.contents) == {"fast.onnx", "fast.safetensors", "careful.onnx", "careful.safetensors"}
+    assert [told["seed"] for told in model.manifest.training["runs"]] == [0, 0, 1]
+    images = small_parts[1].images
+    alone = score_all(open_engine(model, "onnxruntime", "cpu", 1, "careful"), images.numpy())
+    with torch.no_grad():
+        logits = (run.network.logits(images) + other.network.logits(images))[:, :10] / 2
+    assert (alone.probabilities.argmax(axis=1) == logits.argmax(1).numpy()).mean() >= 0.995
+    cascade = model.manifest.calibration["onnxruntime"].cascade
+    assert cascade
+    assert 0 < cascade.passed_on < 0.1
+    with pytest.raises(ExportError, match="is a cascade"):
+        read_model(model.folder)
+
+
+def test_a_committee_is_of_one_recipe(run: Run, small_parts: tuple[Digits, Digits], tmp_path: Path) -> None:
+    """Careful runs that differ in more than the seed are refused before anything is written."""
+    other = Run(small(EARLY, epochs=9), 0, run.network, run.history)
+    with pytest.raises(ExportError, match="different recipes"):
+        export_cascade(run, [run, other], *small_parts, tmp_path / "pair-1.0.0", "1.0.0")
+    assert list(tmp_path.iterdir()) == []

@@ -1,12 +1,15 @@
 """The networks: shapes, what is in a checkpoint, and the baseline against its definition."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
-from app.network import ARCHITECTURES, Network, build
+from app.network import ARCHITECTURES, Committee, DigitNet, Network, build
 
-CONFIGS = {"SimpleCNN": {}, "DigitNet": {"stem": 8, "stages": [[16, 2, 1], [24, 2, 0]]}}
+SHAPE = {"stem": 8, "stages": [[16, 2, 1], [24, 2, 0]]}
+CONFIGS: dict[str, dict[str, Any]] = {"SimpleCNN": {}, "DigitNet": SHAPE, "Committee": {"members": 2, **SHAPE}}
 
 
 @pytest.fixture(params=sorted(ARCHITECTURES))
@@ -20,14 +23,13 @@ def random_images(count: int) -> torch.Tensor:
 
 
 def test_raw_pictures_give_probabilities_and_typicality(network: Network) -> None:
-    """uint8 (N, 28, 28) in; (N, 10) that sum to 1 and (N,) in [-1, 1] out."""
-    network.class_means.copy_(nn.functional.normalize(torch.randn(10, network.head.in_features), dim=1))
+    """uint8 (N, 28, 28) in; (N, 10) that sum to 1 and (N,) in [0, 1] out."""
     for count in (1, 5):
         probabilities, typicality = network(random_images(count))
         assert probabilities.shape == (count, 10)
         torch.testing.assert_close(probabilities.sum(1), torch.ones(count))
         assert typicality.shape == (count,)
-        assert typicality.abs().max() <= 1.0001
+        assert ((typicality >= 0) & (typicality <= 1)).all()
 
 
 def test_temperature_softens_and_changes_no_class(network: Network) -> None:
@@ -39,20 +41,33 @@ def test_temperature_softens_and_changes_no_class(network: Network) -> None:
     torch.testing.assert_close(after.argsort(1), before.argsort(1))
 
 
-def test_typicality_is_the_cosine_to_the_class_that_is_read(network: Network) -> None:
-    """Against torch's own cosine_similarity."""
-    network.class_means.copy_(nn.functional.normalize(torch.randn(10, network.head.in_features), dim=1))
-    probabilities, typicality = network(random_images(6))
-    means = network.class_means[probabilities.argmax(1)]
-    torch.testing.assert_close(
-        typicality, nn.functional.cosine_similarity(network.penultimate(random_images(6)), means)
-    )
+def test_typicality_is_the_probability_of_any_digit(network: Network) -> None:
+    """One minus the eleventh share of a softmax over all eleven logits, whatever the temperature."""
+    torch.nn.init.normal_(network.head.weight)
+    network.temperature.fill_(3.0)
+    _, typicality = network(random_images(6))
+    torch.testing.assert_close(typicality, 1 - network.logits(random_images(6)).softmax(1)[:, 10])
+
+
+def test_a_network_that_was_shown_digits_alone_has_the_energy_score(network: Network) -> None:
+    """The eleventh logit starts at 0, where training on digits leaves it."""
+    assert network.logits(random_images(3))[:, 10].abs().max() == 0
+
+
+def test_a_committee_answers_with_the_mean_of_logits() -> None:
+    """For any pictures, against its members asked one by one."""
+    torch.manual_seed(0)
+    members = [DigitNet(**SHAPE).eval() for _ in range(3)]  # type: ignore[arg-type]  # a plain dict
+    for member in members:
+        torch.nn.init.normal_(member.head.weight)
+    committee = Committee.of(members, **SHAPE).eval()  # type: ignore[arg-type]
+    mean = torch.stack([member.logits(random_images(5)) for member in members]).mean(0)
+    torch.testing.assert_close(committee.logits(random_images(5)), mean)
 
 
 def test_all_that_answers_is_in_the_checkpoint(network: Network) -> None:
     """A network rebuilt from its state alone answers the same: normalisation and calibration travel with it."""
     network.temperature.fill_(1.7)
-    network.class_means.normal_()
     again = build(type(network).__name__, CONFIGS[type(network).__name__])
     again.load_state_dict(network.state_dict())
     for ours, theirs in zip(network(random_images(4)), again.eval()(random_images(4)), strict=True):
@@ -67,6 +82,6 @@ def test_the_textbook_network_is_the_textbook_s() -> None:
     tutorial = nn.Sequential(
         network.conv, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), network.hidden, nn.ReLU(), network.head
     )
-    assert sum(parameter.numel() for parameter in network.parameters()) == 804_554
+    assert sum(parameter.numel() for parameter in network.parameters()) == 804_683
     images = random_images(3)
     torch.testing.assert_close(network.logits(images), tutorial(((images / 255 - 0.5) / 0.5).unsqueeze(1)))

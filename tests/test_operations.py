@@ -30,7 +30,7 @@ def test_info_names_what_runs(server: Server, released: Bundle) -> None:
     assert info["model"]["metrics"]["test"]["onnxruntime"]["digits"] == 10_000
     assert (info["engine"], info["device"]) == ("onnxruntime", "cpu")
     assert info["limits"] == {"max_body_bytes": 10_000_000, "max_pixels": 25_000_000, "max_inflight": 1024}
-    assert info["thresholds"] == released.manifest.calibration["onnxruntime"].thresholds.model_dump()
+    assert info["thresholds"] == released.manifest.thresholds("onnxruntime", None).model_dump()
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_what_the_framework_refuses_is_a_problem_too(server: Server, method: str
 def test_an_altered_model_stops_the_start_with_one_line(released: Bundle, tmp_path: Path) -> None:
     """The line says which file and why, the exit status is not 0, and nothing is served."""
     folder = Path(shutil.copytree(released.folder, tmp_path / "model"))
-    weights = folder / "digitnet.onnx"
+    weights = folder / "fast.onnx"
     weights.write_bytes(weights.read_bytes()[:-1])
     done = run_app("serve", "--port", "0", DIGITS_MODEL=str(folder))
     assert done.returncode == 3

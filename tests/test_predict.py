@@ -48,7 +48,7 @@ def test_an_answer_has_all_that_is_promised(server: Server, seven: Grey) -> None
     assert sum(body["probabilities"]) == pytest.approx(1, abs=1e-5)
     assert (body["accepted"], body["reason"]) == (True, None)
     assert body["input"] == {"format": "PNG", "width": 28, "height": 28, "normalized": False, "inverted": False}
-    assert body["model"] == "digitnet-1.0.0"
+    assert body["model"] == "digitnet-1.1.0"
 
 
 def test_an_answer_tells_where_its_time_went(server: Server, seven: Grey) -> None:

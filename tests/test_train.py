@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from tests.small import SMALL, small, small_mnist
+from training import train
+from training.augment import augment
 from training.data import Digits, hold_out, load
 from training.recipes import RECIPES, TEXTBOOK, from_dict
 from training.train import Epoch, Step, TrainingError, device_named, fit, learning_rate, load_run, strength
@@ -125,3 +127,35 @@ def test_training_on_cuda_learns(parts: tuple[Digits, Digits]) -> None:
 def test_a_recipe_survives_being_written_down(name: str) -> None:
     """What a manifest keeps of a recipe rebuilds it."""
     assert from_dict(asdict(RECIPES[name])) == RECIPES[name]
+
+
+def test_junk_is_bent_like_digits(parts: tuple[Digits, Digits], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes through the same augmentation, in the same batch: it cannot be told by how it was made."""
+    counts: list[int] = []
+
+    def counted(images: torch.Tensor, *arguments: object) -> torch.Tensor:
+        counts.append(len(images))
+        return augment(images, *arguments)  # type: ignore[arg-type]  # handed on as they came
+
+    monkeypatch.setattr(train, "augment", counted)
+    run = fit(small(epochs=1, junk=0.5), *parts, seed=0)
+    assert set(counts) == {30}  # of batches of 20
+    assert run.network.head.weight[10].abs().max() > 0  # the logit of anything else has learnt
+
+
+def test_without_junk_anything_else_stays_at_nothing(parts: tuple[Digits, Digits]) -> None:
+    """A network that was shown digits alone keeps its eleventh logit at 0."""
+    network = fit(small(epochs=1), *parts, seed=0).network
+    assert network.head.weight[10].abs().max() == 0
+    assert network.head.bias[10] == 0
+
+
+def test_l1_shrinks_weights(parts: tuple[Digits, Digits]) -> None:
+    """With a heavy penalty on absolute values, more weights end near 0."""
+
+    def tiny(l1: float) -> float:
+        network = fit(small(epochs=2, l1=l1), *parts, seed=0).network
+        values = torch.cat([p.detach().flatten() for p in network.parameters() if p.ndim > 1])
+        return float((values.abs() < 1e-3).float().mean())
+
+    assert tiny(1e-3) > 2 * tiny(0.0)

@@ -110,6 +110,29 @@ def test_ctrl_c_keeps_the_last_epoch_which_can_be_resumed_or_used(folder: Path) 
         assert "finished runs alone" in refused.stderr
 
 
+def test_two_runs_become_a_cascade_that_is_served(folder: Path) -> None:
+    """Two trainings and one command make a model whose networks can also be asked for alone."""
+    for seed in ("0", "1"):
+        done = training(folder, "train", "--recipe", "small", "--seed", seed, "--output", f"runs/small-{seed}")
+        assert done.returncode == 0, done.stderr
+    done = training(folder, "cascade", "runs/small-0", "runs/small-0", "runs/small-1", "--output", "models/both-2.0.0")
+    assert done.returncode == 0, done.stderr
+    assert "The careful network reads" in done.stdout
+    model = str(folder / "models" / "both-2.0.0")
+    thresholds = {
+        name: json.loads(run_app("info", "--model", model, "--cascade", name).stdout)["thresholds"]
+        for name in ("auto", "fast", "careful")
+    }
+    manifest = json.loads(Path(model, "manifest.json").read_text())
+    calibration = manifest["calibration"]["onnxruntime"]
+    assert thresholds["auto"] == calibration["cascade"]["thresholds"]
+    for name in ("fast", "careful"):
+        assert thresholds[name] == calibration["networks"][name]["thresholds"]
+    refused = run_app("info", "--model", str(folder / "runs" / "small-0"), "--cascade", "fast")
+    assert refused.returncode == 3
+    assert "there is no fast network in this model, only small" in refused.stderr
+
+
 def test_without_data_the_error_says_what_to_do(tmp_path: Path) -> None:
     """One line that names the folder and the files, and no traceback. Whether there is a network does not matter."""
     blocked = {**environment(tmp_path), "http_proxy": "http://127.0.0.1:1", "https_proxy": "http://127.0.0.1:1"}
@@ -122,7 +145,9 @@ def test_without_data_the_error_says_what_to_do(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "export", "report"])
+@pytest.mark.parametrize(
+    "name", ["train", "cascade", "evaluate", "export", "robustness", "strangers", "optimise", "study", "report"]
+)
 def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """--help of each says what it takes."""
     with pytest.raises(SystemExit) as caught:

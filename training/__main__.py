@@ -1,4 +1,5 @@
-"""The command line of training: train, evaluate, export, robustness, study, report."""
+"""The command line of training: train, cascade, evaluate, export, robustness, strangers, optimise,
+study, report."""
 
 import argparse
 import json
@@ -22,11 +23,13 @@ from training import data
 from training.data import Digits
 from training.display import Display, console, show, show_classes
 from training.evaluate import EvaluationError, cross_validate, evaluate_on_test, score_all
-from training.export import export, read_model
+from training.export import export, export_cascade, read_model
 from training.graph import ExportError
+from training.optimise import forms
 from training.recipes import RECIPES, Recipe
 from training.report import published, write_card
 from training.robustness import CORRUPTIONS, corrupted, scikit_digits, usps
+from training.strangers import SCORES, STRANGERS, StrangersError, refused
 from training.study import BASE, VARIANTS, study
 from training.train import Epoch, Run, TrainingError, device_named, discard, fit, load_run
 
@@ -50,7 +53,7 @@ def make_parser() -> argparse.ArgumentParser:
     common.add_argument("--threads", type=int, help="threads of torch [default: one a core]")
 
     train = commands.add_parser("train", parents=[common], help="carry out a recipe, and write a model folder")
-    train.add_argument("--recipe", choices=RECIPES, default="digitnet")
+    train.add_argument("--recipe", choices=RECIPES, default="fast")
     train.add_argument("--output", type=Path, help="model folder to write [default: runs/RECIPE-SEED]")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [default: auto]")
@@ -69,7 +72,7 @@ def make_parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--kfold", type=int, metavar="K", help="train --recipe K times instead, on the training split"
     )
-    evaluate.add_argument("--recipe", choices=RECIPES, default="digitnet", help="with --kfold")
+    evaluate.add_argument("--recipe", choices=RECIPES, default="fast", help="with --kfold")
     evaluate.add_argument("--epochs", type=int, help="with --kfold: instead of the recipe's own number")
     evaluate.add_argument("--seed", type=int, default=0, help="with --kfold")
     evaluate.add_argument("--device", default="auto", help="with --kfold")
@@ -80,6 +83,16 @@ def make_parser() -> argparse.ArgumentParser:
     again.add_argument("source", type=Path, help="a folder RUN.training, or a model folder")
     again.add_argument("--output", type=Path, required=True, help="model folder to write")
     again.add_argument("--precision", choices=["fp32", "int8"], help="of the graph [default: as the recipe says]")
+
+    cascade = commands.add_parser(
+        "cascade",
+        parents=[common],
+        help="make one model of a fast network and a committee of careful ones",
+        description="Each RUN is a model folder of one network, or a folder RUN.training of a run.",
+    )
+    cascade.add_argument("fast", type=Path, metavar="FAST_RUN")
+    cascade.add_argument("careful", type=Path, nargs="+", metavar="CAREFUL_RUN")
+    cascade.add_argument("--output", type=Path, required=True, help="model folder to write")
 
     study = commands.add_parser(
         "study",
@@ -99,6 +112,16 @@ def make_parser() -> argparse.ArgumentParser:
         description="USPS is read from DATA_DIR/usps/zip.train.gz, and left out if it is not there.",
     )
     robustness.add_argument("models", type=Path, nargs="+", metavar="MODEL", help="model folder")
+
+    strangers = commands.add_parser("strangers", parents=[common], help="measure how models refuse what is not a digit")
+    strangers.add_argument("models", type=Path, nargs="+", metavar="MODEL", help="model folder")
+
+    optimise = commands.add_parser(
+        "optimise",
+        parents=[common],
+        help="measure ways of making a network smaller or faster: folding, int8, pruning",
+    )
+    optimise.add_argument("run", type=Path, metavar="RUN", help="model folder of one network, or a folder RUN.training")
 
     report = commands.add_parser("report", parents=[common], help="draw the plots and write MODEL_CARD.md")
     report.add_argument("model", type=Path, help="model folder")
@@ -191,7 +214,7 @@ def report_model(folder: Path, data_dir: Path) -> int:
         if split_name == "test":
             digits = data.load(data_dir, "test")
         else:
-            _, digits = split(read_model(folder).recipe, data_dir)
+            _, digits = data.hold_out(data.load(data_dir, "train"), model.manifest.training["data"]["held_out"])
     console.print(f"Wrote {write_card(model, digits)}.")
     return 0
 
@@ -224,9 +247,27 @@ def cross(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def run_in(source: Path) -> Run:
+    """The run that a folder holds, be it one of an interrupted training or of a model."""
+    return load_run(source / CHECKPOINT) if (source / CHECKPOINT).is_file() else read_model(source)
+
+
+def cascade(arguments: argparse.Namespace) -> int:
+    fast, careful = run_in(arguments.fast), [run_in(folder) for folder in arguments.careful]
+    training, held_out = split(fast.recipe, arguments.data_dir)
+    if held_out is None:
+        raise ExportError(f"recipe {fast.recipe.name} holds no digits out: there is nothing to choose the gate by")
+    output: Path = arguments.output
+    console.print("Exporting both networks: graphs, quantisation, calibration, gate, golden digits…")
+    model = export_cascade(fast, careful, training, held_out, output, version_of(output))
+    fitted = model.manifest.calibration["onnxruntime"].cascade
+    console.print(f"Wrote {output}. The careful network reads {fitted.passed_on if fitted else 0:.2%} of the digits.")
+    show("held-out digits", model.manifest.metrics["held_out"])
+    return 0
+
+
 def export_again(arguments: argparse.Namespace) -> int:
-    source: Path = arguments.source
-    run = load_run(source / CHECKPOINT) if (source / CHECKPOINT).is_file() else read_model(source)
+    run = run_in(arguments.source)
     if arguments.precision:
         run.recipe = replace(run.recipe, precision=arguments.precision)
     training, held_out = split(run.recipe, arguments.data_dir)
@@ -272,6 +313,38 @@ def measure_robustness(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def measure_strangers(arguments: argparse.Namespace) -> int:
+    _, held_out = data.hold_out(data.load(arguments.data_dir, "train"), BASE.hold_out)
+    pictures = {name: make() for name, make in STRANGERS.items()}
+    for folder in arguments.models:
+        columns = [f"{score}: {figure}" for figure in ("AUROC", "accepted") for score in SCORES]
+        title = f"{folder.name}; the last columns are at the threshold that 99.5 % of digits reach by that score alone"
+        table = Table("not digits", "accepted as it ships", *columns, box=SIMPLE, title=title, title_justify="left")
+        for name, row in refused(bundle.load(folder), held_out, pictures).items():
+            table.add_row(
+                name,
+                f"{row['accepted']:.2%}",
+                *(f"{row['auroc'][score]:.4f}" for score in SCORES),
+                *(f"{row['false_accepts'][score]:.2%}" for score in SCORES),
+            )
+        console.print(table)
+    return 0
+
+
+def measure_forms(arguments: argparse.Namespace) -> int:
+    run = run_in(arguments.run)
+    training, held_out = split(run.recipe, arguments.data_dir)
+    if held_out is None:
+        raise ExportError(f"recipe {run.recipe.name} holds no digits out to measure on")
+    table = Table("form", "misread", "KB", "µs for one", "µs each of 64", box=SIMPLE)
+    for form in forms(run.network.eval(), training, held_out):
+        row = (str(form.errors), f"{form.bytes / 1e3:.0f}", f"{form.one:.0f}", f"{form.many:.0f}")
+        table.add_row(form.name, *row)
+    console.print(f"{run.recipe.name}, seed {run.seed}, on {len(held_out):,} held-out digits, one thread")
+    console.print(table)
+    return 0
+
+
 def main(values: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(values)
     if arguments.threads:
@@ -279,14 +352,25 @@ def main(values: Sequence[str] | None = None) -> int:
     commands: dict[str, Callable[[argparse.Namespace], int]] = {
         "train": train,
         "evaluate": evaluate,
+        "cascade": cascade,
         "export": export_again,
         "robustness": measure_robustness,
+        "strangers": measure_strangers,
+        "optimise": measure_forms,
         "study": study_variants,
         "report": lambda given: report_model(given.model, given.data_dir),
     }
     try:
         return commands[arguments.command](arguments)
-    except (TrainingError, EvaluationError, ExportError, data.DataError, ModelFolderError, FileExistsError) as error:
+    except (
+        TrainingError,
+        EvaluationError,
+        ExportError,
+        data.DataError,
+        ModelFolderError,
+        FileExistsError,
+        StrangersError,
+    ) as error:
         print(f"training: {error}", file=sys.stderr)
         return 1
 

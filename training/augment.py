@@ -27,6 +27,7 @@ class Augmentation:
     elastic_grid: int  # control points along a side
     erase: float  # share of the pictures with a square taken out
     erase_size: int  # pixels, the side of that square
+    stroke: float = 0.0  # pixels that a stroke's edge moves out or in
 
 
 def augment(images: Tensor, config: Augmentation, generator: Generator, strength: float = 1.0) -> Tensor:
@@ -42,6 +43,8 @@ def augment(images: Tensor, config: Augmentation, generator: Generator, strength
     if config.elastic:
         grid = grid + elastic_field(len(x), config, generator, strength, x.device)
     x = F.grid_sample(x.unsqueeze(1), grid, mode="bilinear", padding_mode="zeros", align_corners=False).squeeze(1)
+    if config.stroke:
+        x = thicken(x, config, generator, strength)
     return erase(x, config, generator, strength) if config.erase else x
 
 
@@ -84,6 +87,19 @@ def interpolation(points: int, device: torch.device) -> Tensor:
     field are, and several times faster than torch's own resizing of many small fields."""
     each = torch.eye(points, device=device)[:, None, :, None].expand(points, 1, points, points)
     return F.interpolate(each, (SIZE, points), mode="bicubic", align_corners=True)[:, 0, :, 0].T.contiguous()
+
+
+def thicken(images: Tensor, config: Augmentation, generator: Generator, strength: float) -> Tensor:
+    """Make strokes thicker or thinner: move towards the lightest, or the darkest, of each pixel and its neighbours."""
+    padded = F.pad(images, (1, 1, 1, 1))
+    inner = slice(1, SIZE + 1)
+    around = [padded[:, :-2, inner], padded[:, 2:, inner], padded[:, inner, :-2], padded[:, inner, 2:]]
+    thick, thin = images, images
+    for shifted in around:
+        thick, thin = torch.maximum(thick, shifted), torch.minimum(thin, shifted)
+    amount = torch.rand(len(images), 1, 1, generator=generator, device=images.device) * 2 - 1
+    amount = amount * config.stroke * strength
+    return torch.lerp(images, torch.where(amount > 0, thick, thin), amount.abs())
 
 
 def erase(images: Tensor, config: Augmentation, generator: Generator, strength: float) -> Tensor:

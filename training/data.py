@@ -20,6 +20,9 @@ FILES = (
     "t10k-labels-idx1-ubyte",
 )
 
+# Digits of the test split whose label people do not agree with, by index.
+DISPUTED = frozenset({947, 1621, 1901, 2130, 2462, 2597, 2654, 3520, 3558, 5937, 6651, 6783, 8527, 9679, 9729})
+
 
 class DataError(Exception):
     """MNIST is neither on this machine nor to be had."""

@@ -20,13 +20,13 @@ from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_
 from app import bundle
 from app.bundle import Bundle, EngineName, Thresholds
 from app.engine import Engine, Scores, open_engine
-from training.data import Digits, folds
+from training.data import DISPUTED, Digits, folds
 from training.recipes import Recipe
 from training.train import fit, predict
 
 BINS = 15  # of the reliability diagram, each with as many digits as the others
 ENGINES: tuple[EngineName, ...] = ("onnxruntime", "torch")
-ACCEPT_ALL = Thresholds(confidence=0, typicality=-1)
+ACCEPT_ALL = Thresholds(confidence=0, typicality=0)
 
 
 class EvaluationError(Exception):
@@ -51,7 +51,8 @@ def measure(
 
     ``accuracy_95`` is Wilson's interval. ``brier`` is the multi-class score of Brier 1950, from 0 to 2. ``ece`` is
     the expected calibration error over bins of equal mass (Nixon et al. 2019, "Measuring Calibration in Deep
-    Learning").
+    Learning"), and ``ece_95`` its interval over resampled digits. ``aurc`` is the area under the risk-coverage curve
+    (Geifman et al. 2019, "Bias-Reduced Uncertainty Estimation"): the mean share misread among the surest 1, 2, ... N.
     """
     count = len(labels)
     read = probabilities.argmax(axis=1)
@@ -71,7 +72,9 @@ def measure(
         "accuracy_95": [float(interval.low), float(interval.high)],
         "nll": float(log_loss(labels, exact, labels=range(10))),
         "brier": float(((exact - np.eye(10)[labels]) ** 2).sum(axis=1).mean()),
-        "ece": sum(b["digits"] * abs(b["confidence"] - b["accuracy"]) for b in bins) / count,
+        "ece": calibration_error(bins),
+        "ece_95": bootstrap_error(confidence, right),
+        "aurc": float((np.cumsum(~right[(-confidence).argsort(kind="stable")]) / np.arange(1, count + 1)).mean()),
         "accepted": float(accepted.mean()),
         "accuracy_of_accepted": float(right[accepted].mean()) if accepted.any() else None,
         "classes": [
@@ -111,14 +114,40 @@ def reliability(confidence: NDArray[np.float32], right: NDArray[np.bool_]) -> li
     ]
 
 
+def calibration_error(bins: list[dict[str, float]]) -> float:
+    count = sum(b["digits"] for b in bins)
+    return sum(b["digits"] * abs(b["confidence"] - b["accuracy"]) for b in bins) / count
+
+
+def bootstrap_error(confidence: NDArray[np.float32], right: NDArray[np.bool_]) -> list[float]:
+    """The middle 95 % of the calibration error over a hundred resamplings of the digits."""
+    generator = np.random.default_rng(0)
+    draws = (generator.integers(0, len(right), len(right)) for _ in range(100))
+    errors = [calibration_error(reliability(confidence[draw], right[draw])) for draw in draws]
+    return [float(edge) for edge in np.quantile(errors, [0.025, 0.975])]
+
+
 def measure_model(model: Bundle, digits: Digits) -> dict[EngineName, dict[str, Any]]:
-    """Measure a model as each engine runs it: what ships, and what it was made from."""
+    """Measure a model as each engine runs it: what ships, and what it was made from.
+
+    Of a cascade, each network alone is measured too: ``alone``, by network, is the share that it reads rightly.
+    """
     results = {}
+    labels = digits.labels.numpy()
     for name in ENGINES:
-        engine = open_engine(model, name, "cpu", torch.get_num_threads())
-        scores = score_all(engine, digits.images.numpy())
-        thresholds = model.manifest.calibration[name].thresholds
-        results[name] = measure(scores.probabilities, digits.labels.numpy(), scores.typicality, thresholds)
+
+        def scored(network: str | None, name: EngineName = name) -> Scores:
+            engine = open_engine(model, name, "cpu", torch.get_num_threads(), network)
+            return score_all(engine, digits.images.numpy())
+
+        scores = scored(None)
+        thresholds = model.manifest.thresholds(name, None)
+        results[name] = measure(scores.probabilities, labels, scores.typicality, thresholds)
+        if model.manifest.cascades:
+            results[name]["alone"] = {
+                network: float((scored(network).probabilities.argmax(axis=1) == labels).mean())
+                for network in model.manifest.networks
+            }
     return results
 
 
@@ -131,11 +160,15 @@ def evaluate_on_test(folder: Path, test: Digits, log: Path) -> dict[EngineName, 
     model = bundle.load(folder)
     training = model.manifest.training
     if not training["finished"]:
+        stopped = next(run for run in training["runs"] if run["epochs_done"] < run["recipe"]["epochs"])
         raise EvaluationError(
-            f"{folder} is of a run that was stopped after {training['epochs_done']} of "
-            f"{training['recipe']['epochs']} epochs: the test split is read for finished runs alone"
+            f"{folder} is of a run that was stopped after {stopped['epochs_done']} of "
+            f"{stopped['recipe']['epochs']} epochs: the test split is read for finished runs alone"
         )
     results = measure_model(model, test)
+    for result in results.values():
+        undisputed = [case for case in result["misread"] if case["index"] not in DISPUTED]
+        result["accuracy_undisputed"] = 1 - len(undisputed) / (len(test) - len(DISPUTED))
     metrics = {**model.manifest.metrics, "test": results}
     bundle.write_manifest(folder, model.manifest.model_copy(update={"metrics": metrics}))
     for name, result in results.items():
@@ -147,8 +180,8 @@ def evaluate_on_test(folder: Path, test: Digits, log: Path) -> dict[EngineName, 
                 "model": model.manifest.id,
                 "manifest_sha256": model.sha256[:12],
                 "engine": name,
-                "recipe": training["recipe"]["name"],
-                "seed": training["seed"],
+                "recipe": "+".join(dict.fromkeys(run["recipe"]["name"] for run in training["runs"])),
+                "seed": " ".join(str(run["seed"]) for run in training["runs"]),
                 "digits": result["digits"],
                 "errors": result["errors"],
                 "accuracy": f"{result['accuracy']:.4f}",

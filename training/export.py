@@ -1,4 +1,4 @@
-"""A fitted network -> a model folder: graph, quantisation, calibration, golden digits, manifest.
+"""Fitted networks -> a model folder: graph, quantisation, calibration, golden digits, manifest.
 
 Each artefact is checked against the one that it was made from before anything is written, and is calibrated as it
 ships: an int8 graph has a temperature and thresholds of its own.
@@ -7,10 +7,11 @@ ships: an int8 graph has a temperature and thresholds of its own.
 import copy
 import os
 import platform
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnxruntime
@@ -19,12 +20,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from app import bundle
-from app.bundle import Bundle, GoldenDigit, Manifest, NetworkEntry
+from app.bundle import Bundle, Calibration, EngineName, Fitted, GoldenDigit, Manifest, NetworkEntry
 from app.engine import Scores, open_engine, self_test
-from app.network import Network, build
-from training.calibrate import calibration, fit_class_means, fit_temperature_in, fit_temperature_of
+from app.network import Committee, Network, build
+from training.calibrate import fit_cascade, fit_temperature_in, fit_temperature_of, fit_thresholds
 from training.data import Digits
-from training.evaluate import commit, measure_model
+from training.evaluate import ACCEPT_ALL, ENGINES, commit, measure_model
 from training.graph import ExportError, check_agreement, quantise, run_graph, write_graph
 from training.recipes import from_dict
 from training.train import Epoch, Run, predict
@@ -32,81 +33,168 @@ from training.train import Epoch, Run, predict
 GOLDEN_A_CLASS = 2
 
 
+@dataclass(frozen=True)
+class Part:
+    """One network on its way into a model folder."""
+
+    network: Network
+    architecture: str
+    config: dict[str, Any]
+    precision: Literal["fp32", "int8"]
+
+
+@dataclass(frozen=True)
+class Written:
+    """A network in its files, fitted, and what each engine makes of the digits that decide."""
+
+    entry: NetworkEntry
+    fitted: dict[EngineName, Fitted]
+    scores: dict[EngineName, Scores]
+
+
 def export(run: Run, training: Digits, held_out: Digits | None, output: Path, version: str) -> Bundle:
     """Make a model folder of a run, whole or not at all.
 
     Args:
-        training: digits that the network was trained on; the features of the classes are taken from them.
+        training: digits that the network was trained on; int8 ranges are taken from them.
         held_out: digits that it was not trained on; without them nothing is calibrated and everything is accepted.
 
     Raises:
         ExportError: the graph or its quantised form departs from the network.
     """
-    name = run.recipe.name
-    network = copy.deepcopy(run.network).cpu().eval()
-    fit_class_means(network, training)
-    if held_out:
-        fit_temperature_of(network, held_out)
-    scores = Scores(*(part.numpy() for part in predict(network, (held_out or training).images)))
+    recipe = run.recipe
+    part = Part(copy.deepcopy(run.network), recipe.architecture, recipe.config, recipe.precision)
+    return write_model(recipe.name, version, {recipe.name: part}, [run], training, held_out, output)
 
+
+def export_cascade(
+    fast: Run, careful: Sequence[Run], training: Digits, held_out: Digits, output: Path, version: str
+) -> Bundle:
+    """Make a model folder of a fast network and a committee of careful ones.
+
+    Raises:
+        ExportError: a graph departs from its network, or the careful runs are not of one recipe.
+    """
+    recipe = careful[0].recipe
+    if any(run.recipe != recipe for run in careful):
+        raise ExportError("the careful runs are of different recipes; a committee is of one")
+    config = {"members": len(careful), **recipe.config}
+    committee = Committee.of([run.network for run in careful], **recipe.config)  # type: ignore[misc]  # DigitNets all
+    parts = {
+        "fast": Part(copy.deepcopy(fast.network), fast.recipe.architecture, fast.recipe.config, fast.recipe.precision),
+        "careful": Part(committee, "Committee", config, recipe.precision),
+    }
+    return write_model("digitnet", version, parts, [fast, *careful], training, held_out, output)
+
+
+def write_model(
+    name: str,
+    version: str,
+    parts: dict[str, Part],
+    runs: Sequence[Run],
+    training: Digits,
+    held_out: Digits | None,
+    output: Path,
+) -> Bundle:
+    """Write networks, manifest and figures into a folder, and read it back as the service will."""
+    deciding = held_out or training
     with bundle.created(output) as folder:
-        checkpoint, graph = folder / f"{name}.safetensors", folder / f"{name}.onnx"
-        state = {key: value.contiguous() for key, value in network.state_dict().items()}
-        safetensors.torch.save_file(state, checkpoint)
-        write_graph(network, graph)
-        check_agreement(network, graph, training.images[:1_000])
-        if run.recipe.precision == "int8":
-            quantise(graph, training, checked_on=held_out or training)
-        graph_temperature = float(network.temperature)
-        if held_out:
-            graph_temperature = fit_temperature_in(graph, graph_temperature, held_out)
-        graph_scores = run_graph(graph, (held_out or training).images.numpy())
-
+        written = {
+            key: write_network(folder, key, part, training, held_out, deciding.images) for key, part in parts.items()
+        }
+        calibration = {}
+        for engine in ENGINES:
+            cascade = None
+            if len(written) > 1:
+                fast, careful = (written[key].scores[engine] for key in bundle.CASCADE)
+                cascade = fit_cascade(fast, careful, deciding.labels.numpy())
+            fitted = {key: network.fitted[engine] for key, network in written.items()}
+            calibration[engine] = Calibration(networks=fitted, cascade=cascade, digits=len(held_out) if held_out else 0)
+        entries = {key: network.entry for key, network in written.items()}
+        files = [file for entry in entries.values() for file in (entry.checkpoint, entry.graph)]
         manifest = Manifest(
             name=name,
             version=version,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            networks={
-                name: NetworkEntry(
-                    architecture=run.recipe.architecture,
-                    config=run.recipe.config,
-                    parameters=sum(parameter.numel() for parameter in network.parameters()),
-                    macs=count_macs(network),
-                    checkpoint=checkpoint.name,
-                    graph=graph.name,
-                    precision=run.recipe.precision,
-                )
-            },
-            calibration={
-                "torch": calibration(float(network.temperature), scores, held_out),
-                "onnxruntime": calibration(graph_temperature, graph_scores, held_out),
-            },
-            training=provenance(run, len(training), len(held_out) if held_out else 0),
-            golden=choose_golden(held_out or training, scores, graph_scores),
-            files={path.name: bundle.digest(path.read_bytes()) for path in (checkpoint, graph)},
+            networks=entries,
+            calibration=calibration,
+            training=provenance(runs, len(training), len(held_out) if held_out else 0),
+            golden=choose_golden(deciding, [scores for each in written.values() for scores in each.scores.values()]),
+            files={file: bundle.digest((folder / file).read_bytes()) for file in files},
         )
         bundle.write_manifest(folder, manifest)
         model = bundle.load(folder)
-        for engine in ("onnxruntime", "torch"):
-            self_test(open_engine(model, engine, "cpu", 1), model)
+        for engine in ENGINES:
+            self_test(open_engine(model, engine, "cpu"), model)
         if held_out:
             manifest = manifest.model_copy(update={"metrics": {"held_out": measure_model(model, held_out)}})
             bundle.write_manifest(folder, manifest)
     return bundle.load(output)
 
 
+def write_network(
+    folder: Path, name: str, part: Part, training: Digits, held_out: Digits | None, deciding: torch.Tensor
+) -> Written:
+    """Write one network as checkpoint and graph, fitting each on its own, and run both on the digits that decide."""
+    network = part.network.cpu().eval()
+    if held_out:
+        fit_temperature_of(network, held_out)
+    checkpoint, graph = folder / f"{name}.safetensors", folder / f"{name}.onnx"
+    state = {key: value.contiguous() for key, value in network.state_dict().items()}
+    safetensors.torch.save_file(state, checkpoint)
+    write_graph(network, graph)
+    check_agreement(network, graph, training.images[:1_000])
+    if part.precision == "int8":
+        quantise(graph, training, checked_on=held_out or training)
+    temperature = float(network.temperature)
+    temperatures: dict[EngineName, float] = {
+        "torch": temperature,
+        "onnxruntime": fit_temperature_in(graph, temperature, held_out) if held_out else temperature,
+    }
+    scores: dict[EngineName, Scores] = {
+        "torch": Scores(*(values.numpy() for values in predict(network, deciding))),
+        "onnxruntime": run_graph(graph, deciding.numpy()),
+    }
+    return Written(
+        entry=NetworkEntry(
+            architecture=part.architecture,
+            config=part.config,
+            parameters=sum(parameter.numel() for parameter in network.parameters()),
+            macs=count_macs(network),
+            checkpoint=checkpoint.name,
+            graph=graph.name,
+            precision=part.precision,
+        ),
+        fitted={
+            engine: Fitted(
+                temperature=temperatures[engine],
+                thresholds=fit_thresholds(scores[engine]) if held_out else ACCEPT_ALL,
+            )
+            for engine in ENGINES
+        },
+        scores=scores,
+    )
+
+
 def read_model(folder: Path) -> Run:
-    """Take up the run that a model folder was made from, to export it otherwise."""
+    """Take up the run that a model folder of one network was made from, to export it otherwise or train it further.
+
+    Raises:
+        ExportError: the folder is of a cascade.
+    """
     model = bundle.load(folder)
-    entry, training = model.manifest.network, model.manifest.training
+    if model.manifest.cascades:
+        raise ExportError(f"{folder} is a cascade: name the folders of the runs that it was made from")
+    entry = next(iter(model.manifest.networks.values()))
+    told = model.manifest.training["runs"][0]
     network = build(entry.architecture, entry.config)
     network.load_state_dict(safetensors.torch.load(model.contents[entry.checkpoint]))
     return Run(
-        recipe=from_dict(training["recipe"]),
-        seed=training["seed"],
+        recipe=from_dict(told["recipe"]),
+        seed=told["seed"],
         network=network.eval(),
-        history=[Epoch(**epoch) for epoch in training["history"]],
-        seconds=training["seconds"],
+        history=[Epoch(**epoch) for epoch in told["history"]],
+        seconds=told["seconds"],
     )
 
 
@@ -117,7 +205,7 @@ def count_macs(network: Network) -> int:
     return int(counter.get_total_flops()) // 2
 
 
-def choose_golden(digits: Digits, *scores: Scores) -> list[GoldenDigit]:
+def choose_golden(digits: Digits, scores: Sequence[Scores]) -> list[GoldenDigit]:
     """Take the first few digits of each class that every engine reads rightly and surely."""
     labels = digits.labels.numpy()
     sure = np.ones(len(labels), bool)
@@ -134,18 +222,23 @@ def choose_golden(digits: Digits, *scores: Scores) -> list[GoldenDigit]:
     return golden
 
 
-def provenance(run: Run, trained_on: int, held_out: int) -> dict[str, Any]:
+def provenance(runs: Sequence[Run], trained_on: int, held_out: int) -> dict[str, Any]:
     """Where a model comes from."""
     return {
-        "recipe": asdict(run.recipe),
-        "seed": run.seed,
-        "finished": run.finished,
-        "epochs_done": len(run.history),
-        "seconds": round(run.seconds, 1),
+        "finished": all(run.finished for run in runs),
         "data": {"name": "MNIST, training split", "trained_on": trained_on, "held_out": held_out},
         "commit": commit(),
         "torch": torch.__version__,
         "onnxruntime": onnxruntime.__version__,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "history": [asdict(epoch) for epoch in run.history],
+        "runs": [
+            {
+                "recipe": asdict(run.recipe),
+                "seed": run.seed,
+                "epochs_done": len(run.history),
+                "seconds": round(run.seconds, 1),
+                "history": [asdict(epoch) for epoch in run.history],
+            }
+            for run in runs
+        ],
     }

@@ -12,7 +12,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from app.bundle import Bundle
+from app.bundle import Bundle, Manifest
 from training.data import Digits
 
 mpl.use("Agg")
@@ -29,7 +29,7 @@ def write_card(model: Bundle, digits: Digits | None) -> Path:
     """
     split, figures = published(model)
     shipped = figures["onnxruntime"] if figures else None
-    plots = {"history.png": history(model.manifest.training["history"])}
+    plots = {"history.png": history(model.manifest.training["runs"])}
     if shipped:
         plots["confusion.png"] = confusion(shipped["confusion"])
         plots["reliability.png"] = reliability(shipped["reliability"], shipped["ece"])
@@ -49,21 +49,27 @@ def published(model: Bundle) -> tuple[str, dict[str, Any]]:
     return split, metrics.get(split, {})
 
 
-def history(epochs: list[dict[str, Any]]) -> Figure:
-    """Loss and accuracy by epoch."""
+def history(runs: list[dict[str, Any]]) -> Figure:
+    """Loss, and share of held-out digits misread, by epoch of each run."""
     figure = Figure((9, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    x = [epoch["epoch"] for epoch in epochs]
-    left.plot(x, [epoch["loss"] for epoch in epochs], color=BLUE)
-    left.set(title="Loss, mean over each epoch", xlabel="epoch", yscale="log")
-    right.plot(x, [100 * (1 - epoch["accuracy"]) for epoch in epochs], color=BLUE, label="training, as augmented")
-    if epochs and epochs[0]["held_out"] is not None:
-        right.plot(x, [100 * (1 - epoch["held_out"]) for epoch in epochs], color=ORANGE, label="held out")
-    right.set(title="Misread, %", xlabel="epoch", yscale="log")
-    right.legend(frameon=False)
+    for place, run in enumerate(runs):
+        epochs, label = run["history"], f"{run['recipe']['name']}, seed {run['seed']}"
+        colour = BLUE if place == 0 else mpl.colormaps["YlOrBr"](0.4 + 0.5 * place / len(runs))
+        x = [epoch["epoch"] for epoch in epochs]
+        left.plot(x, [epoch["loss"] for epoch in epochs], color=colour, label=label)
+        if epochs and epochs[0]["held_out"] is not None:
+            right.plot(x, [100 * (1 - epoch["held_out"]) for epoch in epochs], color=colour, label=label)
+        else:
+            right.plot(x, [100 * (1 - epoch["accuracy"]) for epoch in epochs], color=colour, label=label)
+    left.set(title="Loss, mean over each epoch, as augmented", xlabel="epoch", yscale="log")
+    held = all(run["history"] and run["history"][0]["held_out"] is not None for run in runs)
+    right.set(
+        title="Held-out digits misread, %" if held else "Training digits misread, %", xlabel="epoch", yscale="log"
+    )
+    left.legend(frameon=False)
     for axes in (left, right):
         axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
@@ -121,22 +127,28 @@ def misread(cases: list[dict[str, Any]], digits: Digits) -> Figure:
 def text(model: Bundle, split: str, figures: dict[str, Any], plots: set[str]) -> str:
     """Write the card's words."""
     manifest, training = model.manifest, model.manifest.training
-    entry, data = manifest.network, training["data"]
+    data, runs = training["data"], training["runs"]
     lines = [
         f"# {manifest.id}",
         "",
-        f"Reads one handwritten digit. {entry.architecture}, {entry.parameters:,} parameters, {entry.macs / 1e6:.1f} M "
-        f"multiply-adds a picture. Made {manifest.created[:10]} by recipe `{training['recipe']['name']}`, seed "
-        f"{training['seed']}, {training['epochs_done']} epochs in {training['seconds'] / 60:.1f} minutes "
-        f"({training['machine']}, torch {training['torch']}, commit {training['commit']}).",
+        f"Reads one handwritten digit. Made {manifest.created[:10]} in {sum(run['seconds'] for run in runs) / 60:.0f} "
+        f"minutes of training ({training['machine']}, torch {training['torch']}, commit {training['commit']}).",
         "",
+        "| network | architecture | parameters | multiply-adds a picture | graph |",
+        "| --- | --- | --- | --- | --- |",
+        *(
+            f"| {name} | {entry.architecture} | {entry.parameters:,} | {entry.macs / 1e6:.1f} M | {entry.precision} |"
+            for name, entry in manifest.networks.items()
+        ),
+        "",
+        *cascade_text(manifest),
         "It takes `uint8 (N, 28, 28)`, light ink on black as MNIST has it, and gives calibrated probabilities of the "
-        "ten digits and a typicality score: how like the digits of its class a picture is.",
+        "ten digits and a typicality score: how surely the picture is of a digit at all.",
         "",
         "## Figures",
         "",
     ]
-    names = {"onnxruntime": f"{entry.graph} ({entry.precision}, ONNX Runtime)", "torch": f"{entry.checkpoint} (torch)"}
+    names = {"onnxruntime": "ONNX Runtime, what ships", "torch": "torch"}
     if figures:
         count = figures["onnxruntime"]["digits"]
         source = "MNIST's test split" if split == "test" else "the held-out part of MNIST's training split"
@@ -153,10 +165,15 @@ def text(model: Bundle, split: str, figures: dict[str, Any], plots: set[str]) ->
             "95 % interval": lambda m: f"{m['accuracy_95'][0]:.2%} to {m['accuracy_95'][1]:.2%}",
             "negative log-likelihood": lambda m: f"{m['nll']:.4f}",
             "Brier score": lambda m: f"{m['brier']:.4f}",
-            "calibration error": lambda m: f"{m['ece']:.2%}",
+            "calibration error": lambda m: f"{m['ece']:.2%} ({m['ece_95'][0]:.2%} to {m['ece_95'][1]:.2%})",
+            "area under risk-coverage": lambda m: f"{m['aurc']:.1e}",
             "accepted": lambda m: f"{m['accepted']:.2%}",
             "accuracy of what is accepted": lambda m: f"{m['accuracy_of_accepted']:.2%}",
         }
+        if split == "test":
+            rows["accuracy without 15 disputed labels"] = lambda m: f"{m['accuracy_undisputed']:.2%}"
+        for network in figures["onnxruntime"].get("alone", {}):
+            rows[f"accuracy of {network} alone"] = lambda m, network=network: f"{m['alone'][network]:.2%}"  # type: ignore[misc]
         lines += [f"| {label} | " + " | ".join(row(m) for m in figures.values()) + " |" for label, row in rows.items()]
         lines += [
             "",
@@ -175,16 +192,21 @@ def text(model: Bundle, split: str, figures: dict[str, Any], plots: set[str]) ->
     calibrated = manifest.calibration["onnxruntime"]
     if calibrated.digits:
         lines += [
-            f"One temperature and two thresholds for each file, fitted on {calibrated.digits:,} held-out digits: at "
-            "the thresholds all but one in two hundred of them are accepted.",
+            f"Fitted on {calibrated.digits:,} held-out digits, for each file on its own: at the thresholds all but one "
+            "in two hundred of them are accepted.",
             "",
-            "| | temperature | confidence at least | typicality at least |",
+            "| | temperature | accepted from confidence | and typicality |",
             "| --- | --- | --- | --- |",
         ]
-        lines += [
-            f"| {names[name]} | {c.temperature:.3f} | {c.thresholds.confidence} | {c.thresholds.typicality} |"
-            for name, c in manifest.calibration.items()
-        ]
+        for engine, c in manifest.calibration.items():
+            lines += [
+                f"| {network} alone, {names[engine]} | {fitted.temperature:.3f} | {fitted.thresholds.confidence} | "
+                f"{fitted.thresholds.typicality} |"
+                for network, fitted in c.networks.items()
+            ]
+            if c.cascade:
+                reached = c.cascade.thresholds
+                lines.append(f"| cascade, {names[engine]} | | {reached.confidence} | {reached.typicality} |")
     else:
         lines += [
             "None: the recipe trains on every digit of the training split and holds none out. Every answer is accepted."
@@ -194,16 +216,12 @@ def text(model: Bundle, split: str, figures: dict[str, Any], plots: set[str]) ->
         "## Training",
         "",
         f"Trained on {data['trained_on']:,} digits of MNIST's training split; {data['held_out']:,} were held out.",
-        "The recipe, whole:",
         "",
-        "| | |",
-        "| --- | --- |",
-        *(f"| {key} | `{value}` |" for key, value in training["recipe"].items()),
-        "",
+        *recipes_text(runs),
         "## What it is not for",
         "",
-        "It knows the ten digits as Americans of the 1990s wrote them, alone in a picture. It does not know letters, "
-        "signs or printed type; what is unlike its digits it should refuse (`not_a_digit`), and does not always. Where "
+        "It knows the ten digits as Americans of the 1990s wrote them, alone in a picture. It does not know "
+        "printed type; what is no digit it should refuse (`not_a_digit`), and does not always. Where "
         "a wrong digit is dear, use `accepted`, and let a person read the rest.",
         "",
     ]
@@ -223,3 +241,28 @@ def text(model: Bundle, split: str, figures: dict[str, Any], plots: set[str]) ->
         "",
     ]
     return "\n".join(lines)
+
+
+def cascade_text(manifest: Manifest) -> list[str]:
+    """Say how the two networks of a cascade share the work."""
+    cascade = manifest.calibration["onnxruntime"].cascade
+    if not cascade:
+        return []
+    return [
+        f"The fast network reads every picture, and its answer stands from a confidence of {cascade.gate.confidence} "
+        f"and a typicality of {cascade.gate.typicality} on; the careful one reads the rest, "
+        f"{cascade.passed_on:.1%} of held-out digits.",
+        "",
+    ]
+
+
+def recipes_text(runs: list[dict[str, Any]]) -> list[str]:
+    """Give each recipe whole, once, with the seeds that it was carried out with."""
+    lines = []
+    for name in dict.fromkeys(run["recipe"]["name"] for run in runs):
+        same = [run for run in runs if run["recipe"]["name"] == name]
+        seeds = ", ".join(str(run["seed"]) for run in same)
+        lines += [f"Recipe `{name}`, seed {seeds}:", "", "| | |", "| --- | --- |"]
+        lines += [f"| {key} | `{value}` |" for key, value in same[0]["recipe"].items()]
+        lines.append("")
+    return lines

@@ -19,10 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from app.network import Network, build
+from app.network import DIGITS, Network, build
 from training.augment import augment
 from training.data import Digits
 from training.dirt import soil
+from training.junk import junk
 from training.recipes import Recipe, from_dict
 
 WARM_UP = 0.2  # share of a one-cycle run over which the learning rate rises
@@ -191,20 +192,28 @@ def fit(
             step = (epoch - 1) * batches + batch - 1
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(recipe, step / steps)
+            if recipe.junk:  # before it is bent, or junk could be told by not having been resampled
+                scraps = junk(images, labels, round(len(labels) * recipe.junk), generator)
+                images = torch.cat([images.float(), scraps])
             if recipe.augmentation:
                 images = augment(images, recipe.augmentation, generator, strength(recipe, step / steps))
             if recipe.dirt:
                 images = soil(images.float(), recipe.dirt, generator)
             with torch.autocast(device.type, torch.bfloat16, enabled=recipe.autocast):
                 logits = network.logits(images).float()
-            loss = F.cross_entropy(logits, labels)
+            if recipe.junk:
+                loss = F.cross_entropy(logits, F.pad(labels, (0, len(images) - len(labels)), value=DIGITS))
+            else:
+                loss = F.cross_entropy(logits[:, :DIGITS], labels)
+            if recipe.l1:
+                loss = loss + recipe.l1 * sum(p.abs().sum() for p in network.parameters() if p.ndim > 1)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             if recipe.ema:
                 update_average(average, network, min(recipe.ema, (1 + step) / (10 + step)))
             total_loss += loss.detach() * len(labels)
-            correct += (logits.detach().argmax(1) == labels).sum()
+            correct += (logits.detach()[: len(labels), :DIGITS].argmax(1) == labels).sum()
             seen += len(labels)
             if batch % 20 == 0 or batch == batches:
                 rate = seen / (time.perf_counter() - started)
