@@ -40,7 +40,7 @@ class Form:
 
 def pruned(network: Network, share: float) -> Network:
     """A copy without the smallest weights of its convolutions, compared across all of them."""
-    smaller = copy.deepcopy(network)
+    smaller = copy.deepcopy(network).to(memory_format=torch.contiguous_format)  # torch.nn.utils.prune asks for it
     weights = [(module, "weight") for module in smaller.modules() if isinstance(module, nn.Conv2d)]
     prune.global_unstructured(weights, pruning_method=prune.L1Unstructured, amount=share)
     for module, name in weights:
