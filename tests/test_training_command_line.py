@@ -146,7 +146,8 @@ def test_without_data_the_error_says_what_to_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["train", "cascade", "evaluate", "export", "robustness", "strangers", "optimise", "study", "report"]
+    "name",
+    ["train", "cascade", "finetune", "evaluate", "export", "robustness", "strangers", "optimise", "study", "report"],
 )
 def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """--help of each says what it takes."""

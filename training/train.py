@@ -152,13 +152,14 @@ def fit(
     device: torch.device | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
+    start: Network | None = None,
     on_step: Callable[[Step], None] = lambda step: None,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> Run:
     """Carry out a recipe.
 
-    With ``checkpoint``, the run is saved there after each epoch, whole or not at all; with ``resume`` it goes on from
-    what is there.
+    The network starts from fresh weights, or from those of ``start``. With ``checkpoint``, the run is saved there after
+    each epoch, whole or not at all; with ``resume`` it goes on from what is there.
 
     Raises:
         TrainingError: the checkpoint is of another recipe or seed.
@@ -169,7 +170,8 @@ def fit(
     held_out = held_out.to(device) if held_out else None
 
     torch.manual_seed(seed)
-    network = build(recipe.architecture, recipe.config).to(device)
+    network = copy.deepcopy(start) if start else build(recipe.architecture, recipe.config)
+    network = network.to(device)
     network = network.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
     average = copy.deepcopy(network) if recipe.ema else network
     optimizer = make_optimizer(network, recipe)
