@@ -95,6 +95,46 @@ def arcs(digits: Digits, count: int, generator: Generator) -> Tensor:
     return signs(count, generator, digits.images.device, bend=0.7)
 
 
+def rings(digits: Digits, count: int, generator: Generator) -> Tensor:
+    """A ring with a gap of a quarter to a half of it, wherever it opens: too wide for a 0."""
+    device = digits.images.device
+    opens = uniform((count, 1), 0, 2 * torch.pi, generator, device)
+    gap = uniform((count, 1), torch.pi * 0.5, torch.pi, generator, device)
+    turn = opens + gap / 2 + (2 * torch.pi - gap) * torch.linspace(0, 1, 60, device=device)  # (N, 60)
+    size = uniform((count, 2, 1), 5, 10, generator, device)
+    square = uniform((count, 1), 0.5, 1, generator, device)  # at 0.5 the sides are nearly straight, as a U's are
+    x, y = (torch.sign(part) * part.abs() ** square for part in (torch.cos(turn), torch.sin(turn)))
+    points = torch.stack([x * size[:, 0], y * size[:, 1]], dim=2) + 13.5
+    return drawn(points, uniform((count,), 1, 5, generator, device))
+
+
+def ladders(digits: Digits, count: int, generator: Generator) -> Tensor:
+    """Two posts and a bar between them; the posts may lean until they meet."""
+    device = digits.images.device
+    tall = uniform((count,), 7, 10, generator, device)
+    top, foot = uniform((count,), 0, 7, generator, device), uniform((count,), 4, 8, generator, device)
+    at = uniform((count,), -0.5, 0.4, generator, device)  # of the bar, between the middle and an end
+    half = foot + (top - foot) * (1 - at) / 2
+    lean = uniform((count,), -3, 3, generator, device)
+    ends = (
+        torch.stack(
+            [
+                torch.stack([-top + lean, -tall]),
+                torch.stack([-foot - lean, tall]),
+                torch.stack([top + lean, -tall]),
+                torch.stack([foot - lean, tall]),
+                torch.stack([-half - lean * at, at * tall]),
+                torch.stack([half - lean * at, at * tall]),
+            ]
+        )
+        .permute(2, 0, 1)
+        .reshape(count, 3, 2, 2)
+    )  # (N, strokes, ends, xy)
+    along = torch.linspace(0, 1, 24, device=device).view(1, 1, 24, 1)
+    points = ends[:, :, :1] * (1 - along) + ends[:, :, 1:] * along + 13.5
+    return drawn(points.flatten(1, 2), uniform((count,), 1, 5, generator, device))
+
+
 def signs(count: int, generator: Generator, device: torch.device, bend: float) -> Tensor:
     most = 5
     ends = torch.randint(3, (count, most, 2, 2), generator=generator, device=device).float()
@@ -145,7 +185,7 @@ def noise(digits: Digits, count: int, generator: Generator) -> Tensor:
 
 Kind = Callable[[Digits, int, Generator], Tensor]
 
-KINDS: tuple[Kind, ...] = (turned, pairs, scribbles, segments, arcs, blobs, noise)
+KINDS: tuple[Kind, ...] = (turned, pairs, scribbles, segments, arcs, rings, ladders, blobs, noise)
 
 
 def junk(images: Tensor, labels: Tensor, count: int, generator: Generator) -> Tensor:

@@ -6,6 +6,7 @@ pictures come otherwise. ``junk.py``, which networks are taught with, shares no 
 
 import gzip
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from training.evaluate import score_all
 
 FASHION = Path("/usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz")  # of Debian's dataset-fashion-mnist
 FONTS = Path("/usr/share/fonts/truetype")
-LETTERS = "ACEFHKMNPRTUVWXY"  # the capitals that cannot be read as digits
+LATIN = "ACEFHKMNPRTUVWXY"  # the capitals that cannot be read as digits
+ELSEWHERE = "ΓΔΛΞΠΣΦΨΩЖИЛЦШЭЮЯ"  # Greek and Cyrillic ones, of shapes that no junk was made after
 COUNT = 2_000
 SIZE = 28
 
@@ -43,7 +45,7 @@ def fashion() -> Pictures:
     return np.frombuffer(raw, np.uint8, offset=16).reshape(-1, SIZE, SIZE)
 
 
-def letters() -> Pictures:
+def letters(alphabet: str = LATIN) -> Pictures:
     """Printed capitals in every DejaVu and Liberation font that is installed, upright and slightly turned."""
     fonts = sorted(path for family in ("dejavu", "liberation") for path in (FONTS / family).glob("*.ttf"))
     if not fonts:
@@ -51,7 +53,7 @@ def letters() -> Pictures:
     pictures = []
     for path in fonts:
         font = ImageFont.truetype(path, 64)
-        for letter in LETTERS:
+        for letter in alphabet:
             for angle in (-10, 0, 10):
                 page = Image.new("L", (128, 128), 0)
                 ImageDraw.Draw(page).text((64, 64), letter, font=font, fill=255, anchor="mm")
@@ -93,6 +95,7 @@ def textures() -> Pictures:
 STRANGERS: dict[str, Callable[[], Pictures]] = {
     "clothes": fashion,
     "letters": letters,
+    "letters of elsewhere": partial(letters, ELSEWHERE),
     "noise": noise,
     "blanks": blanks,
     "textures": textures,
