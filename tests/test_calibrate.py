@@ -78,4 +78,4 @@ def test_the_gate_passes_on_what_the_fast_network_may_misread() -> None:
     errors = (both.probabilities.argmax(axis=1) != labels).sum()
     assert errors <= 10 + EXTRA_ERRORS * 5_000 + 1
     assert fitted.passed_on == pytest.approx(unsure_of(fast, fitted.gate).mean())
-    assert 0.01 < fitted.passed_on < 0.04
+    assert 0.01 < fitted.passed_on < 0.05

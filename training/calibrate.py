@@ -17,7 +17,7 @@ from training.train import predict
 
 ACCEPTED = 0.995  # share of held-out digits that the thresholds let pass, all reasons together
 PASSED_ON = (0.002, 0.004, 0.006, 0.008, 0.01, 0.0125, 0.015, 0.02)  # shares, for either reason, that a gate may have
-EXTRA_ERRORS = 2e-4  # share of digits that a cascade may misread beyond those that its careful network does
+EXTRA_ERRORS = 1e-4  # share of digits that a cascade may misread beyond those that its careful network does
 
 
 def fit_temperature(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
