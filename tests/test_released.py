@@ -52,7 +52,7 @@ def test_the_service_reads_the_test_split_as_the_graph_does(
     assert told
     assert int(told[2]) == (served != labels).sum()
     assert float(told[1]) == pytest.approx(100 * (served == labels).mean(), abs=0.005)
-    assert (served == labels).mean() >= 0.995
+    assert (served == labels).mean() >= 0.996
 
 
 def test_the_released_figures_are_those_of_the_files(released: Bundle, test_split: Digits) -> None:
