@@ -1,5 +1,6 @@
 """Export: a folder that is whole, tells where it comes from, and reads alike by either engine."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ from app.engine import open_engine
 from tests.small import EARLY, small
 from training import graph
 from training.data import Digits
-from training.evaluate import score_all
-from training.export import export, export_cascade, read_model
+from training.evaluate import ENGINES, score_all
+from training.export import Part, export, export_cascade, read_model, write_model
 from training.graph import ExportError
 from training.train import Run, fit, predict
 
@@ -57,6 +58,19 @@ def test_a_poor_quantisation_is_refused(
     with pytest.raises(ExportError, match="the int8 graph reads"):
         export(Run(recipe, 0, run.network, run.history), *small_parts, tmp_path / "m", "0.0.0")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_where_asked_a_poor_quantisation_stays_in_fp32(
+    run: Run, small_parts: tuple[Digits, Digits], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model is written with the fp32 graph, whole, and its manifest says so."""
+    monkeypatch.setattr(graph, "SAME_CLASS", 1.1)
+    part = Part(copy.deepcopy(run.network), "DigitNet", EARLY.config, "int8", or_fp32=True)
+    model = write_model("m", "1.0.0", {"m": part}, [run], *small_parts, tmp_path / "m-1.0.0")
+    assert model.manifest.networks["m"].precision == "fp32"
+    images = small_parts[1].images.numpy()
+    ours, theirs = (score_all(open_engine(model, name, "cpu"), images) for name in ENGINES)
+    np.testing.assert_allclose(ours.probabilities, theirs.probabilities, atol=1e-4)
 
 
 def test_a_model_folder_can_be_exported_again(

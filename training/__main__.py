@@ -308,6 +308,9 @@ def adapt(arguments: argparse.Namespace) -> int:
         f"Of {figures['digits']} held-out digits of yours it reads {figures['after']:.2%} rightly; before, "
         f"{figures['before']:.2%}.\nWrote {output}. Serve it: DIGITS_MODEL={output} python -m app serve"
     )
+    for network, entry in made.manifest.networks.items():
+        if entry.precision == "fp32":
+            console.print(f"The {network} network stays in fp32: int8 would read too many digits otherwise.")
     show("held-out digits, yours and MNIST's", made.manifest.metrics["held_out"])
     return 0
 

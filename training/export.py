@@ -41,6 +41,7 @@ class Part:
     architecture: str
     config: dict[str, Any]
     precision: Literal["fp32", "int8"]
+    or_fp32: bool = False  # where int8 would depart too far, keep fp32 rather than refuse
 
 
 @dataclass(frozen=True)
@@ -144,8 +145,14 @@ def write_network(
     safetensors.torch.save_file(state, checkpoint)
     write_graph(network, graph)
     check_agreement(network, graph, training.images[:1_000])
-    if part.precision == "int8":
-        quantise(graph, training, checked_on=held_out or training)
+    precision = part.precision
+    if precision == "int8":
+        try:
+            quantise(graph, training, checked_on=held_out or training)
+        except ExportError:
+            if not part.or_fp32:
+                raise
+            precision = "fp32"
     temperature = float(network.temperature)
     temperatures: dict[EngineName, float] = {
         "torch": temperature,
@@ -163,7 +170,7 @@ def write_network(
             macs=count_macs(network),
             checkpoint=checkpoint.name,
             graph=graph.name,
-            precision=part.precision,
+            precision=precision,
         ),
         fitted={
             engine: Fitted(

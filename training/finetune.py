@@ -71,10 +71,14 @@ def joined(*parts: Digits) -> Digits:
 
 
 def mixture(own: Digits, mnist: Digits) -> Digits:
-    """A pass: some of MNIST's digits, and a person's own, repeated until they are about as many."""
-    some = mnist.take(torch.randperm(len(mnist), generator=torch.Generator().manual_seed(0))[:MNIST_BESIDE])
-    times = max(1, round(len(some) / len(own)))
-    return joined(*[own] * times, some)
+    """A pass: some of MNIST's digits, and a person's own, repeated until they are about as many.
+
+    They come mixed, since the first of them also give int8 its ranges.
+    """
+    generator = torch.Generator().manual_seed(0)
+    some = mnist.take(torch.randperm(len(mnist), generator=generator)[:MNIST_BESIDE])
+    both = joined(*[own] * max(1, round(len(some) / len(own))), some)
+    return both.take(torch.randperm(len(both), generator=generator))
 
 
 def runs_in(model: Bundle) -> dict[str, Run]:
@@ -109,7 +113,8 @@ def finetune(
 ) -> Bundle:
     """Train every network of a model further, and make a new model of them, quantised and calibrated anew.
 
-    How many of the person's held-out digits are read rightly, before and after, is in the manifest's metrics as "own".
+    A network that int8 would change too much stays in fp32. How many of the person's held-out digits are read rightly,
+    before and after, is in the manifest's metrics as "own".
 
     Args:
         own: what to learn from, and to measure and calibrate on, is taken from these (see ``part``).
@@ -126,7 +131,7 @@ def finetune(
 
         adapted = fit(gentle(run.recipe, epochs), training, seed=seed, start=run.network, on_epoch=show)
         recipe = adapted.recipe
-        parts[network] = Part(adapted.network, recipe.architecture, recipe.config, recipe.precision)
+        parts[network] = Part(adapted.network, recipe.architecture, recipe.config, recipe.precision, or_fp32=True)
         done.append(adapted)
     made = write_model(name, version, parts, done, training, joined(held, mnist[1]), output)
     own_figures = {"digits": len(held), "before": accuracy(model, held), "after": accuracy(made, held)}

@@ -113,7 +113,7 @@ def quantise(graph: Path, training: Digits, checked_on: Digits, least: float | N
         least: share of ``checked_on`` that it must read as the fp32 graph does [``SAME_CLASS``].
 
     Raises:
-        ExportError: it reads fewer so.
+        ExportError: it reads fewer so; the graph is as it was.
     """
     images = checked_on.images.numpy()
     before = run_graph(graph, images).probabilities.argmax(axis=1)
@@ -132,12 +132,12 @@ def quantise(graph: Path, training: Digits, checked_on: Digits, least: float | N
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
+        same = float((run_graph(quantised, images).probabilities.argmax(axis=1) == before).mean())
+        if same < (least := SAME_CLASS if least is None else least):
+            raise ExportError(
+                f"the int8 graph reads {same:.2%} of {len(images)} digits as the fp32 one; {least:.2%} is asked"
+            )
         graph.write_bytes(quantised.read_bytes())
-    same = float((run_graph(graph, images).probabilities.argmax(axis=1) == before).mean())
-    if same < (least := SAME_CLASS if least is None else least):
-        raise ExportError(
-            f"the int8 graph reads {same:.2%} of {len(images)} digits as the fp32 one; {least:.2%} is asked"
-        )
 
 
 class Batches(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime ships no types
