@@ -130,7 +130,7 @@ class CascadeEngine:
 
     def __call__(self, images: Images) -> Scores:
         scores = self.fast(images)
-        unsure = unsure_of(scores, self.gate)
+        unsure = below(scores, self.gate)
         if unsure.any():
             second = self.careful(images[unsure])
             scores.probabilities[unsure] = second.probabilities
@@ -138,10 +138,10 @@ class CascadeEngine:
         return scores
 
 
-def unsure_of(scores: Scores, gate: Thresholds) -> NDArray[np.bool_]:
-    """Tell which answers ``(N,)`` do not reach the gate."""
+def below(scores: Scores, thresholds: Thresholds) -> NDArray[np.bool_]:
+    """Tell which answers ``(N,)`` do not reach either threshold."""
     confidence: NDArray[np.float32] = scores.probabilities.max(axis=1)
-    return np.asarray((confidence < gate.confidence) | (scores.typicality < gate.typicality))
+    return np.asarray((confidence < thresholds.confidence) | (scores.typicality < thresholds.typicality))
 
 
 def open_engine(

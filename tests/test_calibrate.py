@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.bundle import Bundle
-from app.engine import Scores, open_engine, unsure_of
+from app.engine import Scores, below, open_engine
 from tests.small import small
 from training.calibrate import EXTRA_ERRORS, fit_cascade, fit_temperature, together
 from training.data import Digits
@@ -77,5 +77,5 @@ def test_the_gate_passes_on_what_the_fast_network_may_misread() -> None:
     both = together(fast, careful, fitted.gate)
     errors = (both.probabilities.argmax(axis=1) != labels).sum()
     assert errors <= 10 + EXTRA_ERRORS * 5_000 + 1
-    assert fitted.passed_on == pytest.approx(unsure_of(fast, fitted.gate).mean())
+    assert fitted.passed_on == pytest.approx(below(fast, fitted.gate).mean())
     assert 0.01 < fitted.passed_on < 0.05

@@ -8,7 +8,7 @@ from torch import nn
 
 from app.network import ARCHITECTURES, Committee, DigitNet, Network, build
 
-SHAPE = {"stem": 8, "stages": [[16, 2, 1], [24, 2, 0]]}
+SHAPE: dict[str, Any] = {"stem": 8, "stages": [[16, 2, 1], [24, 2, 0]]}
 CONFIGS: dict[str, dict[str, Any]] = {"SimpleCNN": {}, "DigitNet": SHAPE, "Committee": {"members": 2, **SHAPE}}
 
 
@@ -57,10 +57,10 @@ def test_a_network_that_was_shown_digits_alone_has_the_energy_score(network: Net
 def test_a_committee_answers_with_the_mean_of_logits() -> None:
     """For any pictures, against its members asked one by one."""
     torch.manual_seed(0)
-    members = [DigitNet(**SHAPE).eval() for _ in range(3)]  # type: ignore[arg-type]  # a plain dict
+    members = [DigitNet(**SHAPE).eval() for _ in range(3)]
     for member in members:
         torch.nn.init.normal_(member.head.weight)
-    committee = Committee.of(members, **SHAPE).eval()  # type: ignore[arg-type]
+    committee = Committee.of(members, **SHAPE).eval()
     mean = torch.stack([member.logits(random_images(5)) for member in members]).mean(0)
     torch.testing.assert_close(committee.logits(random_images(5)), mean)
 

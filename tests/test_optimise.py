@@ -27,4 +27,5 @@ def test_each_form_is_measured(run: Run, small_parts: tuple[Digits, Digits]) -> 
     probabilities, _ = predict(run.network, held_out.images)
     misread = int((probabilities.argmax(1) != held_out.labels).sum())
     assert rows[0].errors == rows[1].errors == misread
+    assert rows[2].bytes < rows[1].bytes
     assert all(row.one > 0 and row.many > 0 and row.bytes > 0 for row in rows)

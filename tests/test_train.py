@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -133,9 +134,9 @@ def test_junk_is_bent_like_digits(parts: tuple[Digits, Digits], monkeypatch: pyt
     """It goes through the same augmentation, in the same batch: it cannot be told by how it was made."""
     counts: list[int] = []
 
-    def counted(images: torch.Tensor, *arguments: object) -> torch.Tensor:
+    def counted(images: torch.Tensor, *arguments: Any) -> torch.Tensor:
         counts.append(len(images))
-        return augment(images, *arguments)  # type: ignore[arg-type]  # handed on as they came
+        return augment(images, *arguments)
 
     monkeypatch.setattr(train, "augment", counted)
     run = fit(small(epochs=1, junk=0.5), *parts, seed=0)

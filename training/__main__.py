@@ -21,7 +21,7 @@ from app.engine import open_engine
 from app.errors import ModelFolderError
 from training import data
 from training.data import Digits
-from training.display import Display, console, show, show_classes
+from training.display import Display, console, show, show_classes, told
 from training.evaluate import EvaluationError, cross_validate, evaluate_on_test, score_all
 from training.export import export, export_cascade, read_model
 from training.finetune import EPOCHS, finetune, read_folder
@@ -158,6 +158,18 @@ def split(recipe: Recipe, data_dir: Path) -> tuple[Digits, Digits | None]:
     return data.hold_out(digits, recipe.hold_out) if recipe.hold_out else (digits, None)
 
 
+def divided(recipe: Recipe, data_dir: Path) -> tuple[Digits, Digits]:
+    """The same, for what cannot do without held-out digits.
+
+    Raises:
+        ExportError: the recipe holds none out.
+    """
+    training, held_out = split(recipe, data_dir)
+    if held_out is None:
+        raise ExportError(f"recipe {recipe.name} holds no digits out, and this needs some to choose or measure by")
+    return training, held_out
+
+
 def train(arguments: argparse.Namespace) -> int:
     recipe = named(RECIPES[arguments.recipe], arguments.epochs)
     output: Path = arguments.output or Path("runs") / f"{recipe.name}-{arguments.seed}"
@@ -268,9 +280,7 @@ def run_in(source: Path) -> Run:
 
 def cascade(arguments: argparse.Namespace) -> int:
     fast, careful = run_in(arguments.fast), [run_in(folder) for folder in arguments.careful]
-    training, held_out = split(fast.recipe, arguments.data_dir)
-    if held_out is None:
-        raise ExportError(f"recipe {fast.recipe.name} holds no digits out: there is nothing to choose the gate by")
+    training, held_out = divided(fast.recipe, arguments.data_dir)
     output: Path = arguments.output
     console.print("Exporting both networks: graphs, quantisation, calibration, gate, golden digits…")
     model = export_cascade(fast, careful, training, held_out, output, version_of(output))
@@ -282,15 +292,12 @@ def cascade(arguments: argparse.Namespace) -> int:
 
 def adapt(arguments: argparse.Namespace) -> int:
     model, own = bundle.load(arguments.init), read_folder(arguments.digits)
-    mnist = data.hold_out(data.load(arguments.data_dir, "train"), BASE.hold_out)
+    mnist = divided(BASE, arguments.data_dir)
     output: Path = arguments.output
     console.print(f"{model.manifest.id}, and {len(own):,} digits of {arguments.digits}")
 
     def on_epoch(network: str, epoch: Epoch) -> None:
-        console.print(
-            f"{network}: epoch {epoch.epoch}/{arguments.epochs}  loss {epoch.loss:.4f}  accuracy {epoch.accuracy:.2%}  "
-            f"{epoch.seconds:.1f} s"
-        )
+        console.print(f"{network}: {told(epoch, arguments.epochs)}")
 
     made = finetune(
         model,
@@ -325,7 +332,7 @@ def export_again(arguments: argparse.Namespace) -> int:
 
 
 def study_variants(arguments: argparse.Namespace) -> int:
-    training, held_out = data.hold_out(data.load(arguments.data_dir, "train"), BASE.hold_out)
+    training, held_out = divided(BASE, arguments.data_dir)
     variants = {name: VARIANTS[name] for name in arguments.variant or VARIANTS}
 
     def on_epoch(name: str, seed: int, epoch: Epoch) -> None:
@@ -338,7 +345,7 @@ def study_variants(arguments: argparse.Namespace) -> int:
 
 
 def measure_robustness(arguments: argparse.Namespace) -> int:
-    _, held_out = data.hold_out(data.load(arguments.data_dir, "train"), BASE.hold_out)
+    _, held_out = divided(BASE, arguments.data_dir)
     sets = {"held out, as they are": held_out, "scikit-learn's": scikit_digits()}
     try:
         sets["USPS"] = usps(arguments.data_dir)
@@ -363,7 +370,7 @@ def measure_robustness(arguments: argparse.Namespace) -> int:
 
 
 def measure_strangers(arguments: argparse.Namespace) -> int:
-    _, held_out = data.hold_out(data.load(arguments.data_dir, "train"), BASE.hold_out)
+    _, held_out = divided(BASE, arguments.data_dir)
     pictures = {name: make() for name, make in STRANGERS.items()}
     for folder in arguments.models:
         columns = [f"{score}: {figure}" for figure in ("AUROC", "accepted") for score in SCORES]
@@ -382,9 +389,7 @@ def measure_strangers(arguments: argparse.Namespace) -> int:
 
 def measure_forms(arguments: argparse.Namespace) -> int:
     run = run_in(arguments.run)
-    training, held_out = split(run.recipe, arguments.data_dir)
-    if held_out is None:
-        raise ExportError(f"recipe {run.recipe.name} holds no digits out to measure on")
+    training, held_out = divided(run.recipe, arguments.data_dir)
     table = Table("form", "misread", "KB", "µs for one", "µs each of 64", box=SIMPLE)
     for form in forms(run.network.eval(), training, held_out):
         row = (str(form.errors), f"{form.bytes / 1e3:.0f}", f"{form.one:.0f}", f"{form.many:.0f}")

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 SIZE = 28
+WHITE = 255.0
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,10 @@ def elastic_field(
     shifts = shifts * (strength * config.elastic * 2 / SIZE)
     along = interpolation(points, device)  # (28, points)
     return (along @ shifts @ along.T).permute(0, 2, 3, 1)
+
+
+def uniform(shape: tuple[int, ...], low: float, high: float, generator: Generator, device: torch.device) -> Tensor:
+    return torch.rand(shape, generator=generator, device=device) * (high - low) + low
 
 
 @cache

@@ -9,7 +9,7 @@ from scipy.optimize import minimize_scalar
 from sklearn.model_selection import StratifiedKFold
 
 from app.bundle import Cascade, Thresholds
-from app.engine import Scores, unsure_of
+from app.engine import Scores, below
 from app.network import Network
 from training.data import Digits
 from training.graph import run_graph, set_temperature
@@ -58,14 +58,11 @@ def floor(values: NDArray[np.float32], share: float) -> float:
 
 def fit_thresholds(scores: Scores) -> Thresholds:
     """Set thresholds so that held-out digits pass at the agreed share: half of what fails, for either reason."""
-    share = (1 - ACCEPTED) / 2
-    return Thresholds(
-        confidence=floor(scores.probabilities.max(axis=1), share), typicality=floor(scores.typicality, share)
-    )
+    return thresholds_at(scores, (1 - ACCEPTED) / 2)
 
 
-def gate_at(scores: Scores, share: float) -> Thresholds:
-    """The gate below which this share of digits lies, for either reason."""
+def thresholds_at(scores: Scores, share: float) -> Thresholds:
+    """The thresholds that this share of digits does not reach, for either reason."""
     return Thresholds(
         confidence=floor(scores.probabilities.max(axis=1), share), typicality=floor(scores.typicality, share)
     )
@@ -77,7 +74,7 @@ def taken(scores: Scores, index: NDArray[np.int64]) -> Scores:
 
 def together(fast: Scores, careful: Scores, gate: Thresholds) -> Scores:
     """What a cascade answers, from what both of its networks answer."""
-    unsure = unsure_of(fast, gate)
+    unsure = below(fast, gate)
     return Scores(
         np.where(unsure[:, None], careful.probabilities, fast.probabilities),
         np.where(unsure, careful.typicality, fast.typicality),
@@ -98,13 +95,13 @@ def fit_cascade(fast: Scores, careful: Scores, labels: NDArray[np.int64]) -> Cas
     for share in PASSED_ON:
         extra = 0
         for others, fold in folds:
-            both = together(fast, careful, gate_at(taken(fast, others), share))
+            both = together(fast, careful, thresholds_at(taken(fast, others), share))
             extra += errors(both, fold) - errors(careful, fold)
         if extra <= EXTRA_ERRORS * len(labels):
             break
-    gate = gate_at(fast, share)
+    gate = thresholds_at(fast, share)
     return Cascade(
         gate=gate,
-        passed_on=float(unsure_of(fast, gate).mean()),
+        passed_on=float(below(fast, gate).mean()),
         thresholds=fit_thresholds(together(fast, careful, gate)),
     )

@@ -9,9 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from training.augment import SIZE, interpolation
-
-WHITE = 255.0
+from training.augment import SIZE, WHITE, interpolation, uniform
 
 
 def soil(images: Tensor, share: float, generator: Generator) -> Tensor:
@@ -23,22 +21,18 @@ def soil(images: Tensor, share: float, generator: Generator) -> Tensor:
     return images
 
 
-def uniform(shape: tuple[int, ...], low: float, high: float, like: Tensor, generator: Generator) -> Tensor:
-    return torch.rand(shape, generator=generator, device=like.device) * (high - low) + low
-
-
 def lines(images: Tensor, generator: Generator) -> Tensor:
     """A thin wavy or straight line from side to side, or from top to bottom, over or beside the digit."""
     count = len(images)
     along = torch.linspace(0, 1, SIZE, device=images.device)
-    start, end = (uniform((count, 1), -2, SIZE + 1, images, generator) for _ in range(2))
-    height = uniform((count, 1), -4, 4, images, generator)
-    turns = uniform((count, 1), 0, 5, images, generator)
+    start, end = (uniform((count, 1), -2, SIZE + 1, generator, images.device) for _ in range(2))
+    height = uniform((count, 1), -4, 4, generator, images.device)
+    turns = uniform((count, 1), 0, 5, generator, images.device)
     middle = start * (1 - along) + end * along + height * torch.sin(turns * along * 2 * torch.pi)  # (N, 28)
-    width = uniform((count, 1, 1), 0.4, 1.0, images, generator)
+    width = uniform((count, 1, 1), 0.4, 1.0, generator, images.device)
     across = torch.arange(SIZE, device=images.device).view(1, SIZE, 1)
     ink = torch.exp(-(((across - middle.unsqueeze(1)) / width) ** 2)) * uniform(
-        (count, 1, 1), 0.3, 1, images, generator
+        (count, 1, 1), 0.3, 1, generator, images.device
     )
     turned = torch.rand(count, 1, 1, generator=generator, device=images.device) < 0.5
     return torch.maximum(images, torch.where(turned, ink.transpose(1, 2), ink) * WHITE)
@@ -46,7 +40,7 @@ def lines(images: Tensor, generator: Generator) -> Tensor:
 
 def blots(images: Tensor, generator: Generator) -> Tensor:
     """A few specks of ink, a pixel to three wide."""
-    density = uniform((len(images), 1, 1), 0, 10 / SIZE**2, images, generator)
+    density = uniform((len(images), 1, 1), 0, 10 / SIZE**2, generator, images.device)
     specks = (torch.rand(images.shape, generator=generator, device=images.device) < density).float()
     wide = F.max_pool2d(specks.unsqueeze(1), 2, stride=1, padding=1).squeeze(1)[:, :SIZE, :SIZE]
     size = torch.rand(len(images), 1, 1, generator=generator, device=images.device) < 0.5
@@ -55,8 +49,8 @@ def blots(images: Tensor, generator: Generator) -> Tensor:
 
 def bands(images: Tensor, generator: Generator) -> Tensor:
     """A lighter band along one or two opposite edges: the border of a box, the edge of a shadow."""
-    depth = uniform((len(images), 1, 1), 1, 6, images, generator)
-    level = uniform((len(images), 1, 1), 0.2, 1, images, generator) * WHITE
+    depth = uniform((len(images), 1, 1), 1, 6, generator, images.device)
+    level = uniform((len(images), 1, 1), 0.2, 1, generator, images.device) * WHITE
     column = torch.arange(SIZE, device=images.device).view(1, 1, SIZE)
     left, right = (torch.rand(len(images), 1, 1, generator=generator, device=images.device) < 0.7 for _ in range(2))
     inside = ((column < depth) & left) | ((column >= SIZE - depth) & right)
@@ -72,11 +66,11 @@ def paper(images: Tensor, generator: Generator) -> Tensor:
     even = torch.rand(len(images), 1, 1, generator=generator, device=images.device)
     mixed = torch.rand(len(images), 1, 1, generator=generator, device=images.device)
     ground = (clouds * mixed + even * (1 - mixed)).clamp(0, 1) * 140
-    faint = uniform((len(images), 1, 1), 0.6, 1, images, generator)
+    faint = uniform((len(images), 1, 1), 0.6, 1, generator, images.device)
     return ground + images * faint * (WHITE - ground) / WHITE
 
 
 def grain(images: Tensor, generator: Generator) -> Tensor:
     """Noise of up to 30 levels."""
     noise = torch.randn(images.shape, generator=generator, device=images.device)
-    return (images + noise * uniform((len(images), 1, 1), 0, 30, images, generator)).clamp(0, WHITE)
+    return (images + noise * uniform((len(images), 1, 1), 0, 30, generator, images.device)).clamp(0, WHITE)

@@ -41,11 +41,16 @@ class Display:
 
     def epoch(self, epoch: Epoch) -> None:
         self._progress.update(self._task, completed=epoch.epoch)
-        held_out = "" if epoch.held_out is None else f"  held out {epoch.held_out:.2%}"
-        console.print(
-            f"epoch {epoch.epoch}/{self._recipe.epochs}  loss {epoch.loss:.4f}  accuracy {epoch.accuracy:.2%}{held_out}"
-            f"  {epoch.seconds:.1f} s"
-        )
+        console.print(told(epoch, self._recipe.epochs))
+
+
+def told(epoch: Epoch, epochs: int) -> str:
+    """One epoch of so many as a line."""
+    held_out = "" if epoch.held_out is None else f"  held out {epoch.held_out:.2%}"
+    return (
+        f"epoch {epoch.epoch}/{epochs}  loss {epoch.loss:.4f}  accuracy {epoch.accuracy:.2%}{held_out}"
+        f"  {epoch.seconds:.1f} s"
+    )
 
 
 def show(title: str, figures: dict[Any, dict[str, Any]]) -> None:

@@ -19,7 +19,7 @@ from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_
 
 from app import bundle
 from app.bundle import Bundle, EngineName, Thresholds
-from app.engine import Engine, Scores, open_engine
+from app.engine import Engine, Scores, below, open_engine
 from training.data import DISPUTED, Digits, folds
 from training.recipes import Recipe
 from training.train import fit, predict
@@ -63,7 +63,7 @@ def measure(
     exact = probabilities.astype(np.float64)
     exact /= exact.sum(axis=1, keepdims=True)
     bins = reliability(confidence, right)
-    accepted = (confidence >= thresholds.confidence) & (typicality >= thresholds.typicality)
+    accepted = ~below(Scores(probabilities, typicality), thresholds)
     misread = np.flatnonzero(~right)
     return {
         "digits": count,

@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from app import bundle
 from app.bundle import Bundle, Calibration, EngineName, Fitted, GoldenDigit, Manifest, NetworkEntry
 from app.engine import Scores, open_engine, self_test
-from app.network import Committee, Network, build
+from app.network import Committee, DigitNet, Network, build
 from training.calibrate import fit_cascade, fit_temperature_in, fit_temperature_of, fit_thresholds
 from training.data import Digits
 from training.evaluate import ACCEPT_ALL, ENGINES, commit, measure_model
@@ -42,6 +42,11 @@ class Part:
     config: dict[str, Any]
     precision: Literal["fp32", "int8"]
     or_fp32: bool = False  # where int8 would depart too far, keep fp32 rather than refuse
+
+    @classmethod
+    def of(cls, run: Run, or_fp32: bool = False) -> "Part":
+        recipe = run.recipe
+        return cls(copy.deepcopy(run.network), recipe.architecture, recipe.config, recipe.precision, or_fp32)
 
 
 @dataclass(frozen=True)
@@ -63,9 +68,8 @@ def export(run: Run, training: Digits, held_out: Digits | None, output: Path, ve
     Raises:
         ExportError: the graph or its quantised form departs from the network.
     """
-    recipe = run.recipe
-    part = Part(copy.deepcopy(run.network), recipe.architecture, recipe.config, recipe.precision)
-    return write_model(recipe.name, version, {recipe.name: part}, [run], training, held_out, output)
+    name = run.recipe.name
+    return write_model(name, version, {name: Part.of(run)}, [run], training, held_out, output)
 
 
 def export_cascade(
@@ -79,12 +83,12 @@ def export_cascade(
     recipe = careful[0].recipe
     if any(run.recipe != recipe for run in careful):
         raise ExportError("the careful runs are of different recipes; a committee is of one")
-    config = {"members": len(careful), **recipe.config}
-    committee = Committee.of([run.network for run in careful], **recipe.config)  # type: ignore[misc]  # DigitNets all
-    parts = {
-        "fast": Part(copy.deepcopy(fast.network), fast.recipe.architecture, fast.recipe.config, fast.recipe.precision),
-        "careful": Part(committee, "Committee", config, recipe.precision),
-    }
+    members = [run.network for run in careful if isinstance(run.network, DigitNet)]
+    if len(members) < len(careful):
+        raise ExportError(f"recipe {recipe.name} makes no DigitNet, and a committee is made of those")
+    committee = Committee.of(members, **recipe.config)
+    config = {"members": len(members), **recipe.config}
+    parts = {"fast": Part.of(fast), "careful": Part(committee, "Committee", config, recipe.precision)}
     return write_model("digitnet", version, parts, [fast, *careful], training, held_out, output)
 
 
@@ -192,17 +196,23 @@ def read_model(folder: Path) -> Run:
     model = bundle.load(folder)
     if model.manifest.cascades:
         raise ExportError(f"{folder} is a cascade: name the folders of the runs that it was made from")
-    entry = next(iter(model.manifest.networks.values()))
+    (name,) = model.manifest.networks
     told = model.manifest.training["runs"][0]
-    network = build(entry.architecture, entry.config)
-    network.load_state_dict(safetensors.torch.load(model.contents[entry.checkpoint]))
     return Run(
         recipe=from_dict(told["recipe"]),
         seed=told["seed"],
-        network=network.eval(),
+        network=read_network(model, name),
         history=[Epoch(**epoch) for epoch in told["history"]],
         seconds=told["seconds"],
     )
+
+
+def read_network(model: Bundle, name: str) -> Network:
+    """Rebuild one network of a model."""
+    entry = model.manifest.networks[name]
+    network = build(entry.architecture, entry.config)
+    network.load_state_dict(safetensors.torch.load(model.contents[entry.checkpoint]))
+    return network.eval()
 
 
 def count_macs(network: Network) -> int:

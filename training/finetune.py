@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import safetensors.torch
 import torch
 from sklearn.model_selection import train_test_split
 from torchvision.datasets import ImageFolder
@@ -18,10 +17,9 @@ from app.bundle import Bundle, load, write_manifest
 from app.classifier import prepare
 from app.engine import open_engine
 from app.errors import DigitserveError
-from app.network import build
 from training.data import DataError, Digits
 from training.evaluate import score_all
-from training.export import Part, write_model
+from training.export import Part, read_network, write_model
 from training.recipes import Recipe, from_dict
 from training.train import Epoch, Run, fit
 
@@ -86,11 +84,9 @@ def runs_in(model: Bundle) -> dict[str, Run]:
     told = {run["recipe"]["name"]: run for run in reversed(model.manifest.training["runs"])}
     runs = {}
     for name, entry in model.manifest.networks.items():
-        network = build(entry.architecture, entry.config)
-        network.load_state_dict(safetensors.torch.load(model.contents[entry.checkpoint]))
         made = told.get(name) or next(iter(told.values()))
         recipe = replace(from_dict(made["recipe"]), architecture=entry.architecture, config=entry.config)
-        runs[name] = Run(recipe, made["seed"], network.eval())
+        runs[name] = Run(recipe, made["seed"], read_network(model, name))
     return runs
 
 
@@ -130,8 +126,7 @@ def finetune(
             on_epoch(network, epoch)
 
         adapted = fit(gentle(run.recipe, epochs), training, seed=seed, start=run.network, on_epoch=show)
-        recipe = adapted.recipe
-        parts[network] = Part(adapted.network, recipe.architecture, recipe.config, recipe.precision, or_fp32=True)
+        parts[network] = Part.of(adapted, or_fp32=True)
         done.append(adapted)
     made = write_model(name, version, parts, done, training, joined(held, mnist[1]), output)
     own_figures = {"digits": len(held), "before": accuracy(model, held), "after": accuracy(made, held)}

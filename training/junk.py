@@ -13,18 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from training.augment import SIZE, interpolation
+from training.augment import SIZE, WHITE, interpolation, uniform
 from training.data import Digits
-
-WHITE = 255.0
 
 # Quarter turns (or M, for a mirror) that make of a digit something that no one reads as a digit.
 # An 8 stays an 8, a 6 turns into a 9, a mirrored 5 into a 2: those are left out.
 NO_DIGIT_WHEN_TURNED: dict[int, str] = {2: "13", 3: "123M", 4: "123M", 5: "13", 6: "13M", 7: "123M", 9: "13M", 1: "13"}
-
-
-def uniform(shape: tuple[int, ...], low: float, high: float, generator: Generator, device: torch.device) -> Tensor:
-    return torch.rand(shape, generator=generator, device=device) * (high - low) + low
 
 
 def turned(digits: Digits, count: int, generator: Generator) -> Tensor:

@@ -5,6 +5,7 @@ in the data.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +174,7 @@ def text(model: Bundle, split: str, figures: dict[str, Any], plots: set[str]) ->
         if split == "test":
             rows["accuracy without 15 disputed labels"] = lambda m: f"{m['accuracy_undisputed']:.2%}"
         for network in figures["onnxruntime"].get("alone", {}):
-            rows[f"accuracy of {network} alone"] = lambda m, network=network: f"{m['alone'][network]:.2%}"  # type: ignore[misc]
+            rows[f"accuracy of {network} alone"] = partial(accuracy_alone, network)
         lines += [f"| {label} | " + " | ".join(row(m) for m in figures.values()) + " |" for label, row in rows.items()]
         lines += [
             "",
@@ -241,6 +242,10 @@ def text(model: Bundle, split: str, figures: dict[str, Any], plots: set[str]) ->
         "",
     ]
     return "\n".join(lines)
+
+
+def accuracy_alone(network: str, figures: dict[str, Any]) -> str:
+    return f"{figures['alone'][network]:.2%}"
 
 
 def cascade_text(manifest: Manifest) -> list[str]:

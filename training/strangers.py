@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from sklearn.metrics import roc_auc_score
 
 from app.bundle import CASCADE, Bundle
-from app.engine import Scores, TorchEngine, open_engine
+from app.engine import TorchEngine, below, open_engine
 from app.network import DIGITS
 from app.normalize import normalize
 from training.data import Digits
@@ -117,24 +117,21 @@ def refused(model: Bundle, digits: Digits, pictures: dict[str, Pictures]) -> dic
     last = CASCADE[-1] if model.manifest.cascades else next(iter(model.manifest.networks))
     network = TorchEngine(model, last, "cpu", torch.get_num_threads()).network
 
-    def scored(images: Pictures) -> tuple[Scores, dict[str, NDArray[np.float32]]]:
+    def scored(images: Pictures) -> dict[str, NDArray[np.float32]]:
         scores = score_all(engine, images)
         with torch.inference_mode():
             parts = torch.from_numpy(images.copy()).split(500)
             energy = torch.cat([network.logits(part)[:, :DIGITS].logsumexp(dim=1) for part in parts])
         confidence = scores.probabilities.max(axis=1)
-        return scores, dict(zip(SCORES, (scores.typicality, confidence, energy.numpy()), strict=True))
+        return dict(zip(SCORES, (scores.typicality, confidence, energy.numpy()), strict=True))
 
-    _, of_digits = scored(digits.images.numpy())
+    of_digits = scored(digits.images.numpy())
     results: dict[str, dict[str, Any]] = {}
     for name, images in pictures.items():
         normalized = [normalize(image) for image in images]
         served = score_all(engine, np.stack([each.pixels for each in normalized]))
-        accepted = (served.probabilities.max(axis=1) >= thresholds.confidence) & (
-            served.typicality >= thresholds.typicality
-        )
-        accepted &= ~np.array([each.blank for each in normalized])
-        _, of_strangers = scored(images)
+        accepted = ~below(served, thresholds) & ~np.array([each.blank for each in normalized])
+        of_strangers = scored(images)
         kind = np.repeat([1, 0], [len(digits), len(images)])
         results[name] = {
             "accepted": float(accepted.mean()),
