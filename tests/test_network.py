@@ -60,7 +60,7 @@ def test_a_committee_answers_with_the_mean_of_logits() -> None:
     members = [DigitNet(**SHAPE).eval() for _ in range(3)]
     for member in members:
         torch.nn.init.normal_(member.head.weight)
-    committee = Committee.of(members, **SHAPE).eval()
+    committee = Committee.of(members, SHAPE).eval()
     mean = torch.stack([member.logits(random_images(5)) for member in members]).mean(0)
     torch.testing.assert_close(committee.logits(random_images(5)), mean)
 

@@ -86,7 +86,7 @@ def export_cascade(
     members = [run.network for run in careful if isinstance(run.network, DigitNet)]
     if len(members) < len(careful):
         raise ExportError(f"recipe {recipe.name} makes no DigitNet, and a committee is made of those")
-    committee = Committee.of(members, **recipe.config)
+    committee = Committee.of(members, recipe.config)
     config = {"members": len(members), **recipe.config}
     parts = {"fast": Part.of(fast), "careful": Part(committee, "Committee", config, recipe.precision)}
     return write_model("digitnet", version, parts, [fast, *careful], training, held_out, output)

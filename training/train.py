@@ -95,7 +95,7 @@ def learning_rate(recipe: Recipe, progress: float) -> float:
 
 
 def strength(recipe: Recipe, progress: float) -> float:
-    """How much of the augmentation is on: all of it, fading to none over the last ``recipe.ease`` of the run."""
+    """How much augmentation and dirt there is: all of it, fading to none over the last ``recipe.ease`` of the run."""
     return 1.0 if recipe.ease == 0.0 else min(1.0, (1.0 - progress) / recipe.ease)
 
 
@@ -197,10 +197,11 @@ def fit(
             if recipe.junk:  # before it is bent, or junk could be told by not having been resampled
                 scraps = junk(images, labels, round(len(labels) * recipe.junk), generator)
                 images = torch.cat([images.float(), scraps])
+            amount = strength(recipe, step / steps)
             if recipe.augmentation:
-                images = augment(images, recipe.augmentation, generator, strength(recipe, step / steps))
+                images = augment(images, recipe.augmentation, generator, amount)
             if recipe.dirt:
-                images = soil(images.float(), recipe.dirt, generator)
+                images = soil(images.float(), recipe.dirt * amount, generator)
             with torch.autocast(device.type, torch.bfloat16, enabled=recipe.autocast):
                 logits = network.logits(images).float()
             if recipe.junk:
