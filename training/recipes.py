@@ -65,7 +65,7 @@ QUICK = Recipe(
 )
 
 BENT = Augmentation(
-    rotation=12, scale=0.12, shear=0.15, shift=2, elastic=0.4, elastic_grid=7, erase=0.25, erase_size=5, stroke=0.25
+    rotation=12, scale=0.12, shear=0.15, shift=2, elastic=0.2, elastic_grid=7, erase=0.25, erase_size=5, stroke=0.25
 )
 
 # The released model is made of these two: one that reads nearly everything, and three of another, as a committee, that
@@ -74,7 +74,7 @@ FAST = Recipe(
     name="fast",
     architecture="DigitNet",
     config={"stem": 16, "stages": [[48, 2, 1], [96, 2, 1]]},
-    epochs=40,
+    epochs=30,
     batch=128,
     learning_rate=0.1,
     momentum=0.9,
@@ -94,7 +94,7 @@ CAREFUL = replace(
     FAST,
     name="careful",
     config={"stem": 16, "stem_stride": 1, "stages": [[48, 2, 1], [96, 2, 1], [128, 2, 1]]},
-    epochs=30,
+    epochs=24,
 )
 
 RECIPES = {recipe.name: recipe for recipe in (TEXTBOOK, QUICK, FAST, CAREFUL)}
