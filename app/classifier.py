@@ -4,16 +4,20 @@ The steps are plain functions, so that the service (which scores in batches) and
 made of the same ones. Knows nothing of HTTP.
 """
 
+import base64
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
+from app.box import Box
 from app.bundle import Thresholds
 from app.engine import Engine, Images, Scores
 from app.image import Format, decode
-from app.normalize import Grey, normalize
-from app.schemas import InputInfo, Prediction, Reason
+from app.normalize import Grey, Mode, normalize
+from app.schemas import BoxInfo, InputInfo, Prediction, Reason
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,8 @@ class Prepared:
     normalized: bool
     inverted: bool
     blank: bool
+    several: bool
+    box: Box | None
 
 
 @dataclass(frozen=True)
@@ -37,14 +43,14 @@ class Score:
     typicality: float
 
 
-def prepare(data: bytes, max_pixels: int) -> Prepared:
+def prepare(data: bytes, max_pixels: int, mode: Mode = "auto") -> Prepared:
     """Decode and normalise an image file.
 
     Raises:
         RequestError: it is no image that we take.
     """
     picture = decode(data, max_pixels)
-    result = normalize(picture.pixels)
+    result = normalize(picture.pixels, mode)
     return Prepared(
         pixels=result.pixels,
         format=picture.format,
@@ -53,6 +59,8 @@ def prepare(data: bytes, max_pixels: int) -> Prepared:
         normalized=result.normalized,
         inverted=result.inverted,
         blank=result.blank,
+        several=result.several,
+        box=picture.in_picture(result.box) if result.box else None,
     )
 
 
@@ -68,7 +76,9 @@ def score(engine: Engine, pictures: list[Grey]) -> list[Score]:
     ]
 
 
-def answer(picture: Prepared, score: Score | None, thresholds: Thresholds, model: str) -> Prediction:
+def answer(
+    picture: Prepared, score: Score | None, thresholds: Thresholds, model: str, preview: bool = False
+) -> Prediction:
     """Read a score as a digit, and hold it against the model's thresholds. A blank picture needs no score."""
     reason: Reason | None = None
     if score is None or picture.blank:
@@ -78,10 +88,8 @@ def answer(picture: Prepared, score: Score | None, thresholds: Thresholds, model
         probabilities = list(score.probabilities)
         confidence = max(probabilities)
         digit = probabilities.index(confidence)
-        if score.typicality < thresholds.typicality:
-            reason = "not_a_digit"
-        elif confidence < thresholds.confidence:
-            reason = "uncertain"
+        reason = "several_digits" if picture.several else doubt(confidence, score.typicality, thresholds)
+    seen = {"preview": as_data_uri(picture.pixels)} if preview else {}
     return Prediction(
         digit=digit,
         confidence=confidence,
@@ -92,8 +100,23 @@ def answer(picture: Prepared, score: Score | None, thresholds: Thresholds, model
             format=picture.format,
             width=picture.width,
             height=picture.height,
-            normalized=picture.normalized,
             inverted=picture.inverted,
+            normalized=picture.normalized,
+            box=BoxInfo.of(picture.box) if picture.box else None,
         ),
         model=model,
+        **seen,
     )
+
+
+def doubt(confidence: float, typicality: float, thresholds: Thresholds) -> Reason | None:
+    """Why an answer is not to be relied on, or None where it is."""
+    if typicality < thresholds.typicality:
+        return "not_a_digit"
+    return "uncertain" if confidence < thresholds.confidence else None
+
+
+def as_data_uri(grey: Grey) -> str:
+    file = io.BytesIO()
+    Image.fromarray(grey).save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -30,7 +30,7 @@ class Scores:
 
 
 class Engine(Protocol):
-    """Something that runs a model. Calls must not overlap."""
+    """Something that runs a model. Calls may overlap."""
 
     @property
     def name(self) -> EngineName: ...
@@ -136,6 +136,11 @@ class CascadeEngine:
             scores.probabilities[unsure] = second.probabilities
             scores.typicality[unsure] = second.typicality
         return scores
+
+
+def fast_part(engine: Engine) -> Engine:
+    """The part of an engine that reads every picture: all of it, but of a cascade."""
+    return engine.fast if isinstance(engine, CascadeEngine) else engine
 
 
 def below(scores: Scores, thresholds: Thresholds) -> NDArray[np.bool_]:

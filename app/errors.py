@@ -45,6 +45,10 @@ class ImageSizeError(RequestError):
     """The image is well-formed, and its size in pixels is outside the limits."""
 
 
+class CrowdedPictureError(RequestError):
+    """There is more on the picture than is read at once."""
+
+
 class OverloadedError(DigitserveError):
     """More requests wait than may wait. Trying again in a moment is right."""
 

@@ -12,11 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from app.box import Box
 from app.errors import BrokenImageError, ImageSizeError, UnsupportedMediaError
 
 Format = Literal["PNG", "JPEG", "WEBP", "BMP", "GIF"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
+# Pixels, of the shorter side: a larger JPEG is decoded at a half, a quarter or an eighth of its size, as long as this
+# many are left. That saves most of the time and memory that a photograph costs.
+ENOUGH = 1_000
 ORIENTATION = 0x0112  # the EXIF tag
 UPRIGHT = {  # EXIF orientation -> what brings the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -27,6 +31,7 @@ UPRIGHT = {  # EXIF orientation -> what brings the picture upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+SIDEWAYS = (5, 6, 7, 8)
 
 
 @dataclass(frozen=True)
@@ -34,15 +39,15 @@ class Picture:
     """A decoded image: grey, upright."""
 
     format: Format
-    pixels: NDArray[np.uint8]  # (height, width); 0 is black
+    width: int  # pixels, upright
+    height: int
+    pixels: NDArray[
+        np.uint8
+    ]  # 0 is black; fewer than width x height where a large JPEG was decoded at part of its size
 
-    @property
-    def width(self) -> int:
-        return int(self.pixels.shape[1])
-
-    @property
-    def height(self) -> int:
-        return int(self.pixels.shape[0])
+    def in_picture(self, box: Box) -> Box:
+        """A box of the pixels, in pixels of the whole picture."""
+        return box.scaled(self.width / self.pixels.shape[1])
 
 
 def identify(data: bytes) -> Format:
@@ -79,8 +84,13 @@ def decode(data: bytes, max_pixels: int) -> Picture:
                 raise ImageSizeError(
                     f"The image has {image.width} x {image.height} pixels, and {max_pixels:,} are allowed."
                 )
+            size = image.size
+            if kind == "JPEG" and image.mode in ("L", "RGB"):
+                image.draft("L", (ENOUGH, ENOUGH))
             image.load()
-            return Picture(kind, to_grey(upright(image)))
+            orientation = orientation_of(image)
+            width, height = size[::-1] if orientation in SIDEWAYS else size
+            return Picture(kind, width, height, to_grey(upright(image, orientation)))
     except ImageSizeError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # Pillow's own limit, met while opening
@@ -91,12 +101,16 @@ def decode(data: bytes, max_pixels: int) -> Picture:
         ) from error
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """Turn an image as its EXIF orientation says."""
+def orientation_of(image: Image.Image) -> int:
+    """The EXIF orientation of an image; 1, which is upright, where it has none."""
     try:
         orientation = image.getexif().get(ORIENTATION, 1)
     except Exception:  # a damaged EXIF block is no reason to refuse a picture that decodes
-        return image
+        return 1
+    return orientation if orientation in UPRIGHT else 1
+
+
+def upright(image: Image.Image, orientation: int) -> Image.Image:
     return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
 
 

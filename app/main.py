@@ -18,13 +18,14 @@ from app import bundle, problems
 from app.batcher import Batcher
 from app.bundle import Bundle
 from app.classifier import Score, score
-from app.engine import Engine, open_engine, self_test
+from app.engine import Engine, fast_part, open_engine, self_test
 from app.errors import StartupError
 from app.normalize import Grey
 from app.openapi import describe
 from app.request_id import RequestId
-from app.routes import operations, pages, predict
+from app.routes import operations, pages, predict, read
 from app.schemas import Info, Limits, ModelInfo
+from app.segment import MOST_CANDIDATES
 from app.service import Service
 from app.settings import Settings
 
@@ -51,8 +52,11 @@ def create_app(settings: Settings) -> FastAPI:
             max_wait=settings.batch_wait_ms / 1000,
             max_waiting=settings.max_inflight,
         )
-        async with batcher:
-            service = Service(settings, describe_service(settings, model, engine), batcher, ready=True)
+        scout: Batcher[Grey, Score] = Batcher(
+            partial(score, fast_part(engine)), max_batch=MOST_CANDIDATES, max_waiting=2 * MOST_CANDIDATES
+        )
+        async with batcher, scout:
+            service = Service(settings, describe_service(settings, model, engine), batcher, scout, ready=True)
             logger.info("%s is ready on %s (%s)", model.manifest.id, engine.name, engine.device)
             yield {"service": service}
             service.ready = False
@@ -69,6 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
     service_app.add_middleware(StartupReport)
     problems.install(service_app)
     service_app.include_router(predict.router)
+    service_app.include_router(read.router)
     service_app.include_router(operations.router)
     service_app.include_router(pages.router)
     service_app.mount("/assets", pages.assets())

@@ -1,20 +1,35 @@
 """A grey picture of a digit -> the MNIST convention: (28, 28), light ink on black, centred by mass.
 
 MNIST's own convention (LeCun et al. 1998): the digit is fitted into 20x20 with its aspect kept, and its centre of mass
-is put in the middle of 28x28. Knows nothing of files, networks or what the digit is.
+is put in the middle of 28x28. A picture that has come so goes through untouched. Knows nothing of files, networks or
+what the digit is; ``ink.py``, which finds it, is imported for the pictures that need it alone.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+
+from app.box import Box
+
+if TYPE_CHECKING:
+    from app.ink import Cut, Piece
 
 SIZE = 28  # of the whole
 BOX = 20  # that the digit is fitted into
 MIN_CONTRAST = 24  # grey levels between paper and ink; less than this is paper alone
+INK = 0.3  # of the lightest pixel: past the grain of paper, short of the soft edge of a stroke
+OFF_CENTRE = 1.0  # pixels that a centre of mass may be off in the convention; MNIST rounds to whole ones
+THINNEST = 2.0  # pixels of 28: a stroke that would be thinner is widened, for MNIST's are two to four
+TRIM = 0.3  # of full ink: where the box that is fitted into 20x20 begins
+FULL = 80  # percentile of a stroke's pixels that counts as full ink
+NEAR = 0.25  # of the digit's size: a small piece that is nearer is part of it, as the bar of a 5 is
+PLACES = np.arange(SIZE, dtype=np.float32)
 
 Grey = NDArray[np.uint8]
+Mode = Literal["auto", "always", "never"]
 
 
 @dataclass(frozen=True)
@@ -22,55 +37,126 @@ class Normalized:
     """A picture as the network takes it, and what was done to it."""
 
     pixels: Grey  # (28, 28)
-    normalized: bool  # cut out, resized and centred
-    inverted: bool  # it was dark ink on light paper
-    blank: bool  # there is no ink
+    normalized: bool = False  # cut out, resized and centred
+    inverted: bool = False  # it was dark ink on light paper
+    blank: bool = False  # there is no ink
+    several: bool = False  # there is more than one digit's ink
+    box: Box | None = None  # of the ink, in pixels of the picture, where it was looked for
 
 
-def normalize(grey: Grey) -> Normalized:
+def normalize(grey: Grey, mode: Mode = "auto") -> Normalized:
     """Bring ``uint8 (H, W)`` to the MNIST convention.
 
-    A picture that is 28x28 is only inverted, if its border is light; light on dark, it is used as it is, bit for bit.
+    ``auto`` leaves a picture that is in it as it is, bit for bit, or takes its negative; ``always`` cuts out and fits
+    whatever comes; ``never`` only resizes to 28x28.
     """
-    inverted = bool(np.median(border(grey)) > 127)
-    if inverted:
-        grey = 255 - grey
-    blank = int(grey.max()) - int(grey.min()) < MIN_CONTRAST
-    if grey.shape == (SIZE, SIZE):
-        return Normalized(grey, normalized=False, inverted=inverted, blank=blank)
-    pixels = np.zeros((SIZE, SIZE), np.uint8) if blank else centre(fit(cut_out(lift(grey))))
-    return Normalized(pixels, normalized=not blank, inverted=inverted, blank=blank)
+    if mode == "never":
+        return Normalized(resized(grey), blank=is_blank(grey))
+    if mode == "auto" and grey.shape == (SIZE, SIZE):
+        inverted = mostly(border(grey) > 127)
+        upright = 255 - grey if inverted else grey
+        if is_blank(upright):
+            return Normalized(upright, inverted=inverted, blank=True)
+        if is_conventional(upright):
+            return Normalized(upright, inverted=inverted)
+    return cut_out(grey)
 
 
 def border(grey: Grey) -> Grey:
-    """The outermost pixels, which are paper in nearly every picture."""
+    """The outermost pixels of ``(28, 28)``, which are paper in nearly every picture."""
     return np.concatenate([grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]])
 
 
-def lift(grey: Grey) -> Grey:
-    """Stretch the greys so that paper is 0 and the strongest ink 255."""
-    paper = float(np.median(border(grey)))
-    lifted = (grey.astype(np.float32) - paper) * (255 / max(float(grey.max()) - paper, 1))
-    return lifted.clip(0, 255).astype(np.uint8)
+def mostly(pixels: NDArray[np.bool_]) -> bool:
+    return 2 * int(np.count_nonzero(pixels)) > pixels.size
 
 
-def cut_out(grey: Grey) -> Grey:
-    """Cut to the box that holds the ink."""
-    ink = grey > 76  # three tenths of full ink: past the grain of paper, short of the soft edge of a stroke
-    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
-    return grey[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+def is_blank(grey: Grey) -> bool:
+    return int(grey.max()) - int(grey.min()) < MIN_CONTRAST
 
 
-def fit(grey: Grey) -> Grey:
-    """Resize so that the longer side is 20 pixels, averaging over the area that each pixel stands for."""
-    height, width = grey.shape
+def is_conventional(grey: Grey) -> bool:
+    """Tell whether ``(28, 28)`` is in the MNIST convention: black paper, and ink that is fitted and centred.
+
+    Ink that reaches the edge may be off centre, for it could not be moved further.
+    """
+    if mostly(border(grey) >= MIN_CONTRAST):
+        return False
+    weight = grey.astype(np.float32)
+    total = float(weight.sum())
+    for axis in (0, 1):
+        held = (weight.max(axis=1 - axis) > INK * weight.max()).tobytes()
+        first, last = held.find(1), held.rfind(1)
+        centre = float(weight.sum(axis=1 - axis) @ PLACES) / total
+        free = first > 0 and last < SIZE - 1
+        if last - first >= BOX or (free and abs(centre - (SIZE - 1) / 2) > OFF_CENTRE):
+            return False
+    return True
+
+
+def cut_out(grey: Grey) -> Normalized:
+    """Find the digit on its paper, and fit it."""
+    from app.ink import around, find_ink
+
+    ink = find_ink(grey)
+    if not ink.pieces:
+        return Normalized(np.zeros((SIZE, SIZE), np.uint8), inverted=ink.inverted, blank=True)
+    digit, others = chosen(ink.pieces)
+    box = around(digit)
+    return Normalized(
+        fitted(ink.cut(box, ink.core(digit))),
+        normalized=True,
+        inverted=ink.inverted,
+        several=any(piece.box.size > box.size / 2 for piece in others),
+        box=box.scaled(1 / ink.scale),
+    )
+
+
+def chosen(pieces: "Sequence[Piece]") -> "tuple[list[Piece], list[Piece]]":
+    """Choose the piece with most ink, and what belongs to it: small pieces beside it, and smaller ones beside those."""
+    from app.ink import around
+
+    digit, others = [max(pieces, key=lambda piece: piece.area)], list(pieces)
+    others.remove(digit[0])
+    while True:
+        box = around(digit)
+        near = [p for p in others if p.box.gap(box) <= NEAR * box.size and p.box.height < box.height / 2]
+        if not near:
+            return digit, others
+        digit += near
+        others = [piece for piece in others if piece not in near]
+
+
+def fitted(cut: "Cut") -> Grey:
+    """Fit ink that was cut out of a picture into 20x20, and centre it by mass in 28x28.
+
+    Its full strength becomes white, and soft edges stay soft. A stroke of a fine pen is widened first, before it would
+    vanish among the pixels.
+    """
+    import cv2
+
+    full = max(float(np.percentile(cut.strength[cut.core > 0], FULL)), 1.0)
+    ink = np.minimum(cut.strength.astype(np.float32) / full, 1)
+    missing = THINNEST * max(trimmed(ink).shape) / BOX - cut.stroke
+    if missing >= 1:
+        width = 2 * max(1, round(missing / 2)) + 1
+        ink = cv2.copyMakeBorder(ink, width, width, width, width, cv2.BORDER_CONSTANT)
+        ink = cv2.dilate(ink, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width)))
+    ink = trimmed(ink)
+    height, width = ink.shape
     scale = BOX / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    resized = Image.fromarray(grey).resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC)
-    return np.asarray(resized)
+    small = cv2.resize(ink, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    return centred((small.clip(0, 1) * 255).round().astype(np.uint8))
 
 
-def centre(grey: Grey) -> Grey:
+def trimmed(ink: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Cut to the box of what is ink, or nearly."""
+    rows, columns = np.flatnonzero((ink >= TRIM).any(axis=1)), np.flatnonzero((ink >= TRIM).any(axis=0))
+    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def centred(grey: Grey) -> Grey:
     """Lay up to 20x20 on 28x28 black, its centre of mass as near the middle as the edges allow."""
     height, width = grey.shape
     weight = grey.astype(np.float64)
@@ -83,3 +169,13 @@ def centre(grey: Grey) -> Grey:
     canvas = np.zeros((SIZE, SIZE), np.uint8)
     canvas[top : top + height, left : left + width] = grey
     return canvas
+
+
+def resized(grey: Grey) -> Grey:
+    """Resize to 28x28, whatever the aspect, averaging over the area that each pixel stands for."""
+    if grey.shape == (SIZE, SIZE):
+        return grey
+    import cv2
+
+    larger = min(grey.shape) >= SIZE
+    return np.asarray(cv2.resize(grey, (SIZE, SIZE), interpolation=cv2.INTER_AREA if larger else cv2.INTER_CUBIC))

@@ -25,6 +25,7 @@ TABLE: dict[type[Exception], tuple[int, str, str]] = {
     errors.UnsupportedMediaError: (415, "unsupported-media", "Not an image of a type that we take"),
     errors.BrokenImageError: (422, "broken-image", "The image cannot be decoded"),
     errors.ImageSizeError: (422, "image-size", "The image is outside the pixel limits"),
+    errors.CrowdedPictureError: (422, "crowded-picture", "There is too much on the picture"),
     errors.OverloadedError: (503, "overloaded", "The service is overloaded"),
     errors.NotReadyError: (503, "not-ready", "The service is not ready"),
 }

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.box import Box
 from app.bundle import Thresholds
 
 # A digit of MNIST's training split as a PNG of 28x28, for the examples in the OpenAPI document.
@@ -22,7 +23,7 @@ EXAMPLE_PREDICTION = {
     "probabilities": [0.0, 0.0001, 0.0001, 0.0001, 0.0, 0.0, 0.0, 0.9994, 0.0, 0.0003],
     "accepted": True,
     "reason": None,
-    "input": {"format": "PNG", "width": 28, "height": 28, "normalized": False, "inverted": False},
+    "input": {"format": "PNG", "width": 28, "height": 28, "inverted": False, "normalized": False, "box": None},
     "model": "digitnet-1.1.0",
 }
 
@@ -43,14 +44,33 @@ class ImageBody(BaseModel):
     image: str = Field(description="The image file in base64, bare or as a data: URI.")
 
 
-class InputInfo(Answer):
-    """What was sent, and what was done to it before it was read."""
+class BoxInfo(Answer):
+    """Where ink is, in pixels of the picture, upright."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    @classmethod
+    def of(cls, box: Box) -> "BoxInfo":
+        return cls(left=box.left, top=box.top, width=box.width, height=box.height)
+
+
+class PageInfo(Answer):
+    """What was sent."""
 
     format: Literal["PNG", "JPEG", "WEBP", "BMP", "GIF"]
     width: int = Field(description="in pixels, upright")
     height: int = Field(description="in pixels, upright")
-    normalized: bool = Field(description="whether it was cut out, resized and centred as MNIST's digits are")
     inverted: bool = Field(description="whether it was dark on light")
+
+
+class InputInfo(PageInfo):
+    """What was sent, and what was done to it before it was read."""
+
+    normalized: bool = Field(description="whether it was cut out, resized and centred as MNIST's digits are")
+    box: BoxInfo | None = Field(description="where the digit is; null where it was not looked for, or there is none")
 
 
 class Prediction(Answer):
@@ -64,6 +84,39 @@ class Prediction(Answer):
     accepted: bool = Field(description="whether the answer meets the model's thresholds")
     reason: Reason | None = Field(description="why it was not accepted")
     input: InputInfo
+    model: str = Field(description="name and version of the model that answered")
+    preview: str = Field("", description="the 28x28 picture that the network saw, as a data: URI; only if asked for")
+
+
+class ReadDigit(Answer):
+    """One digit of a number."""
+
+    digit: Annotated[int, Field(ge=0, le=9)]
+    confidence: Annotated[float, Field(ge=0, le=1)]
+    accepted: bool
+    reason: Reason | None
+    box: BoxInfo
+
+
+class ReadLine(Answer):
+    """One line of a picture."""
+
+    text: str = Field(description="its digits, left to right")
+    confidence: float = Field(description="the product of theirs")
+    digits: list[ReadDigit]
+
+
+class Reading(Answer):
+    """The numbers on a picture, and whether they can be relied on."""
+
+    text: str = Field(
+        description="the lines, top to bottom, with a line feed between them; empty where there is no ink"
+    )
+    confidence: Annotated[float, Field(ge=0, le=1)] | None = Field(description="the product of the digits'")
+    accepted: bool = Field(description="whether every digit meets the model's thresholds")
+    reason: Reason | None = Field(description="why not: the first digit's reason that has one, or blank")
+    lines: list[ReadLine]
+    input: PageInfo
     model: str = Field(description="name and version of the model that answered")
 
 

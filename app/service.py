@@ -17,6 +17,7 @@ class Service:
     settings: Settings
     info: Info
     batcher: Batcher[Grey, Score]
+    scout: Batcher[Grey, Score]  # the fast network alone, for the many pictures that may be digits
     ready: bool  # the model has read its golden digits, and the process is not stopping
 
     @property
