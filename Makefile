@@ -8,7 +8,7 @@ DEV := $(VENV)/.dev
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test coverage check format bench-startup bench-networks clean
+.PHONY: help serve test coverage check format bench-startup bench-networks bench-pictures clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -54,6 +54,9 @@ bench-startup: $(BASE)  ## measure cold start and resident memory, as the README
 
 bench-networks: $(BASE)  ## measure what a picture costs, by network and batch
 	@$(VENV)/bin/python -m benchmarks.networks
+
+bench-pictures: $(DEV)  ## measure how photographs, scans and whole numbers are read (needs MNIST: DIGITS_DATA_DIR)
+	@$(VENV)/bin/python -m benchmarks.pictures
 
 clean:  ## remove the virtual environment and every cache
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist *.egg-info .coverage

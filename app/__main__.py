@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 import app
 from app.errors import DigitserveError, StartupError
+from app.schemas import Prediction, Reading
 from app.settings import Settings
 
 
@@ -46,6 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     predict = commands.add_parser("predict", help="read image files, without a service")
     predict.add_argument("files", nargs="+", type=Path, metavar="FILE", help="PNG, JPEG, WebP, BMP or GIF")
+    predict.add_argument("--read", action="store_true", help="read a whole number from each, as POST /read does")
     predict.add_argument("--json", action="store_true", help="print one JSON object a file, as the service answers")
     flags(predict, "model", "engine", "device", "threads", "cascade", "max_pixels")
 
@@ -83,35 +85,46 @@ def serve(settings: Settings) -> int:
     return 0
 
 
-def predict(settings: Settings, files: Sequence[Path], as_json: bool) -> int:
+def predict(settings: Settings, files: Sequence[Path], whole_numbers: bool, as_json: bool) -> int:
     """Read image files, one line each. The exit status is 1 if any could not be read."""
-    from app import bundle
+    from app import bundle, reader
     from app.classifier import answer, prepare, score
     from app.engine import open_engine
 
     model = bundle.load(settings.model)
     engine = open_engine(model, settings.engine, settings.device, settings.threads, settings.network)
     thresholds = model.manifest.thresholds(engine.name, settings.network)
+
+    def read(data: bytes) -> Prediction | Reading:
+        if whole_numbers:
+            return reader.read(data, settings.max_pixels, engine, thresholds, model.manifest.id)
+        picture = prepare(data, settings.max_pixels)
+        scored = None if picture.blank else score(engine, [picture.pixels])[0]
+        return answer(picture, scored, thresholds, model.manifest.id)
+
     failed = False
     for file in files:
         try:
-            picture = prepare(file.read_bytes(), settings.max_pixels)
+            result = read(file.read_bytes())
         except (OSError, DigitserveError) as error:
             failed = True
             reason = error.strerror if isinstance(error, OSError) else error
             print(f"{file}: {reason}", file=sys.stderr)
             continue
-        prediction = answer(
-            picture, None if picture.blank else score(engine, [picture.pixels])[0], thresholds, model.manifest.id
-        )
         if as_json:
-            print(json.dumps({"file": str(file), **prediction.model_dump()}))
-        elif prediction.confidence is None:
-            print(f"{file}: nothing ({prediction.reason})")
+            print(json.dumps({"file": str(file), **result.model_dump(exclude_unset=True)}))
         else:
-            doubt = "" if prediction.accepted else f"  not accepted: {prediction.reason}"
-            print(f"{file}: {prediction.digit}  {prediction.confidence:.2%}{doubt}")
+            print(f"{file}: {in_words(result)}")
     return int(failed)
+
+
+def in_words(result: Prediction | Reading) -> str:
+    """An answer in a line."""
+    if result.confidence is None:
+        return f"nothing ({result.reason})"
+    read = result.digit if isinstance(result, Prediction) else " ".join(line.text for line in result.lines)
+    doubt = "" if result.accepted else f"  not accepted: {result.reason}"
+    return f"{read}  {result.confidence:.2%}{doubt}"
 
 
 def info(settings: Settings) -> int:
@@ -129,13 +142,13 @@ def info(settings: Settings) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     values = vars(make_parser().parse_args(arguments))
     command = values.pop("command")
-    files, as_json = values.pop("files", []), values.pop("json", False)
+    files, whole_numbers, as_json = values.pop("files", []), values.pop("read", False), values.pop("json", False)
     try:
         settings = Settings(**values)
         if command == "serve":
             return serve(settings)
         if command == "predict":
-            return predict(settings, files, as_json)
+            return predict(settings, files, whole_numbers, as_json)
         return info(settings)
     except ValidationError as error:
         for fault in error.errors(include_url=False):

@@ -31,6 +31,7 @@ UPRIGHT = {  # EXIF orientation -> what brings the picture upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+EXIF = frozenset({"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"})  # where Pillow looks for it
 SIDEWAYS = (5, 6, 7, 8)
 
 
@@ -103,6 +104,8 @@ def decode(data: bytes, max_pixels: int) -> Picture:
 
 def orientation_of(image: Image.Image) -> int:
     """The EXIF orientation of an image; 1, which is upright, where it has none."""
+    if EXIF.isdisjoint(image.info):
+        return 1
     try:
         orientation = image.getexif().get(ORIENTATION, 1)
     except Exception:  # a damaged EXIF block is no reason to refuse a picture that decodes
@@ -116,6 +119,8 @@ def upright(image: Image.Image, orientation: int) -> Image.Image:
 
 def to_grey(image: Image.Image) -> NDArray[np.uint8]:
     """Bring any mode to 8-bit grey: 16 bits are scaled, transparency is laid on paper."""
+    if image.mode == "L" and "transparency" not in image.info:
+        return np.asarray(image)
     if image.mode.startswith("I"):  # 16-bit grey, as I;16 or I
         return np.round(np.asarray(image).astype(np.float32) / 257).clip(0, 255).astype(np.uint8)
     if image.has_transparency_data:

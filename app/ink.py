@@ -20,6 +20,7 @@ SOFT = 0.3  # of full ink: past the grain of paper, short of the soft edge of a 
 THUMB = 160  # pixels, the longer side of the picture that paper is estimated on
 LARGEST = 1_280  # pixels, the longer side of what is worked on; more shows no more of a digit
 MIN_CONTRAST = 24  # of 255: ink is darker than its paper by this much of it, or it is not ink
+LEAST_LIGHT = np.uint8(80)  # of 255: what is less is too dark to take a ratio of
 GRAIN, MOST_GRAIN = 5, 100.0  # standard deviations of the paper's grain that ink stands out by, and their end
 LINE = 0.45  # of the picture's longer side: a piece as long may be a ruled line
 THIN = 12  # times as long as it is wide: a straight run of a printed line
@@ -146,7 +147,7 @@ def flatten(grey: Grey) -> tuple[Grey, bool, float]:
     paper = cv2.medianBlur(lighter if inverted else darker, 3)
     if shrink < 1:
         paper = cv2.resize(paper, (width, height), interpolation=cv2.INTER_LINEAR)
-    whole = paper if inverted else cv2.bitwise_not(paper)
+    whole = np.maximum(paper if inverted else cv2.bitwise_not(paper), LEAST_LIGHT)
     strength = cv2.divide(cv2.subtract(paper, grey) if inverted else cv2.subtract(grey, paper), whole, scale=255)
     step = max(1, max(height, width) // 100)
     grain = 1.48 * float(np.median(cv2.absdiff(grey, paper)[::step, ::step]))
@@ -184,7 +185,10 @@ def threshold(strength: Grey, grain: float) -> float:
     below, mass = np.cumsum(counts), np.cumsum(counts * np.arange(256))
     above = below[-1] - below
     apart = mass / np.maximum(below, 1) - (mass[-1] - mass) / np.maximum(above, 1)
-    return max(least, float(np.argmax(below * above * apart**2)) * 0.9)
+    between = below * above * apart**2
+    if not between.any():  # one strength at the most
+        return least
+    return max(least, 0.9 * float(np.flatnonzero(between == between.max()).mean()))  # on clean pictures, a wide middle
 
 
 def connected(core: NDArray[np.uint8]) -> tuple[NDArray[np.int32], list[Piece]]:
@@ -220,16 +224,18 @@ def printed_lines(core: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if not lined(coarse, max(core.shape) / 2):
         return lines
     labels, pieces = connected(core)
-    for piece in lined(pieces, max(core.shape)):
+    longer = max(core.shape)
+    for piece in lined(pieces, longer):
         mine = (labels[piece.box.slices] == piece.label).astype(np.uint8)
         thick = max(2, round(stroke_width(mine)))
         if piece.box.size < THIN * thick:
             continue
         across, down = straight(mine, thick), straight(np.ascontiguousarray(mine.T), thick).T
-        if (across | down).sum() > 0.5 * mine.sum():
-            lines[piece.box.slices] |= (across & ~crossed(mine, across, thick)) | (
-                down & ~crossed(mine.T, down.T, thick).T
-            )
+        if (across | down).sum() <= 0.5 * mine.sum():  # not a line or a frame: a stroke that a line runs through
+            across, down = lasting(across, LINE * longer), lasting(down.T, LINE * longer).T
+        lines[piece.box.slices] |= (across & ~crossed(mine, across, thick)) | (
+            down & ~crossed(mine.T, down.T, thick).T
+        )
     return lines
 
 
@@ -243,10 +249,20 @@ def lined(pieces: Sequence[Piece], longer: float) -> list[Piece]:
 
 
 def straight(core: NDArray[np.uint8], thick: int) -> NDArray[np.uint8]:
-    """What runs from left to right for long, and is no thicker than twice ``thick``."""
+    """What runs from left to right for long, and is hardly thicker than ``thick``."""
+    edge = thick + 3  # of paper, or what is as high as its box would be thick beyond measure
+    core = cv2.copyMakeBorder(core, edge, edge, 0, 0, cv2.BORDER_CONSTANT)
     run = cv2.morphologyEx(core, cv2.MORPH_OPEN, np.ones((1, THIN * thick), np.uint8))
-    run &= ~cv2.morphologyEx(run, cv2.MORPH_OPEN, np.ones((2 * thick + 1, 1), np.uint8))
-    return cv2.dilate(run, np.ones((2 * (thick // 2) + 3,) * 2, np.uint8)) & core
+    run &= ~cv2.morphologyEx(run, cv2.MORPH_OPEN, np.ones((edge, 1), np.uint8))
+    return (cv2.dilate(run, np.ones((2 * (thick // 2) + 3,) * 2, np.uint8)) & core)[edge:-edge]
+
+
+def lasting(runs: NDArray[np.uint8], least: float) -> NDArray[np.uint8]:
+    """Of runs from left to right, those that are this long."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(np.ascontiguousarray(runs), connectivity=8)
+    chosen = stats[:, cv2.CC_STAT_WIDTH] >= least
+    chosen[0] = False
+    return chosen[labels].astype(np.uint8)
 
 
 def crossed(core: NDArray[np.uint8], run: NDArray[np.uint8], thick: int) -> NDArray[np.uint8]:

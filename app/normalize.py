@@ -26,7 +26,9 @@ THINNEST = 2.0  # pixels of 28: a stroke that would be thinner is widened, for M
 TRIM = 0.3  # of full ink: where the box that is fitted into 20x20 begins
 FULL = 80  # percentile of a stroke's pixels that counts as full ink
 NEAR = 0.25  # of the digit's size: a small piece that is nearer is part of it, as the bar of a 5 is
-PLACES = np.arange(SIZE, dtype=np.float32)
+ROWS, COLUMNS = np.indices((SIZE, SIZE)).reshape(2, -1)
+MOMENTS = np.stack([np.ones(SIZE * SIZE), ROWS, COLUMNS], axis=1).astype(np.float32)  # of order 0 and 1, by pixel
+BORDER = np.flatnonzero((ROWS % (SIZE - 1) == 0) | (COLUMNS % (SIZE - 1) == 0))
 
 Grey = NDArray[np.uint8]
 Mode = Literal["auto", "always", "never"]
@@ -64,7 +66,7 @@ def normalize(grey: Grey, mode: Mode = "auto") -> Normalized:
 
 def border(grey: Grey) -> Grey:
     """The outermost pixels of ``(28, 28)``, which are paper in nearly every picture."""
-    return np.concatenate([grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]])
+    return grey.ravel()[BORDER]
 
 
 def mostly(pixels: NDArray[np.bool_]) -> bool:
@@ -78,18 +80,17 @@ def is_blank(grey: Grey) -> bool:
 def is_conventional(grey: Grey) -> bool:
     """Tell whether ``(28, 28)`` is in the MNIST convention: black paper, and ink that is fitted and centred.
 
-    Ink that reaches the edge may be off centre, for it could not be moved further.
+    Ink that reaches the edge may be off centre, for it could not be moved further. This runs for every small picture,
+    and is written for that: the first and last rows of ink are the first and last bytes of a mask.
     """
     if mostly(border(grey) >= MIN_CONTRAST):
         return False
-    weight = grey.astype(np.float32)
-    total = float(weight.sum())
-    for axis in (0, 1):
-        held = (weight.max(axis=1 - axis) > INK * weight.max()).tobytes()
-        first, last = held.find(1), held.rfind(1)
-        centre = float(weight.sum(axis=1 - axis) @ PLACES) / total
+    total, *moments = (grey.ravel().astype(np.float32) @ MOMENTS).tolist()
+    ink = grey > INK * grey.max()
+    for moment, mask in zip(moments, (ink.tobytes(), ink.T.tobytes()), strict=True):
+        first, last = mask.find(1) // SIZE, mask.rfind(1) // SIZE
         free = first > 0 and last < SIZE - 1
-        if last - first >= BOX or (free and abs(centre - (SIZE - 1) / 2) > OFF_CENTRE):
+        if last - first >= BOX or (free and abs(moment / total - (SIZE - 1) / 2) > OFF_CENTRE):
             return False
     return True
 

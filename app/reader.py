@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from math import prod
 
 from app.bundle import Thresholds
-from app.classifier import Score, doubt
+from app.classifier import Score, doubt, score
+from app.engine import Engine, fast_part
 from app.image import Picture, decode
 from app.ink import Ink, find_ink
 from app.normalize import Grey
@@ -51,6 +52,19 @@ def chosen(page: Page, scores: Sequence[Score]) -> list[list[Candidate]]:
         if path:
             digits.append([line.candidates[index] for index in path])
     return digits
+
+
+def read(data: bytes, max_pixels: int, engine: Engine, thresholds: Thresholds, model: str) -> Reading:
+    """Take all the steps at once, for whoever has an engine at hand and no service.
+
+    Raises:
+        RequestError: as ``open_page`` does.
+    """
+    page = open_page(data, max_pixels)
+    scouted = candidates(page)
+    digits = chosen(page, score(fast_part(engine), scouted) if scouted else [])
+    pixels = [digit.pixels for line in digits for digit in line]
+    return reading(page, digits, score(engine, pixels) if pixels else [], thresholds, model)
 
 
 def reading(

@@ -118,9 +118,9 @@ def light(shape: tuple[int, int], generator: Generator) -> Coverage:
     """How much light falls on each pixel: a slope in some direction, and in a third of the pictures a shadow's edge."""
     height, width = shape
     y, x = np.indices(shape, np.float32)
-    y, x = y / height - 0.5, x / width - 0.5
+    y, x = (y / height - 0.5).astype(np.float32), (x / width - 0.5).astype(np.float32)
     direction = generator.uniform(0, 2 * np.pi)
-    level = 1 - generator.uniform(0, 0.4) * (x * np.cos(direction) + y * np.sin(direction) + 0.5)
+    level: NDArray[np.floating] = 1 - generator.uniform(0, 0.4) * (x * np.cos(direction) + y * np.sin(direction) + 0.5)
     if generator.random() < 0.35:
         direction, soft = generator.uniform(0, 2 * np.pi), generator.uniform(0.005, 0.1)
         away = x * np.cos(direction) + y * np.sin(direction) - generator.uniform(-0.3, 0.3)
@@ -139,7 +139,7 @@ def photograph(ink: Coverage, size: float, generator: Generator) -> bytes:
     colour = generator.uniform(10, 90, 3)
     if generator.random() < 0.1:  # chalk on a board
         paper, colour = colour, paper
-    page = np.broadcast_to(paper, (height, width, 3)).astype(np.float32)
+    page: NDArray[np.floating] = np.broadcast_to(paper, (height, width, 3)).astype(np.float32)
     lines = ruling((height, width), size, generator)[..., None]
     page = page + lines * generator.uniform(0.15, 0.5) * (colour - page) * generator.uniform(0.6, 1, 3)
     cover = np.zeros((height, width, 1), np.float32)

@@ -24,7 +24,7 @@ SIZE = 28
 STILL = Augmentation(rotation=0, scale=0, shear=0, shift=0, elastic=0, elastic_grid=2, erase=0, erase_size=1)
 
 
-def usps(data_dir: Path) -> Digits:
+def usps_pictures(data_dir: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Read ``data_dir/usps/zip.train.gz``: 7,291 digits from US Mail envelopes, 16x16 (Le Cun et al. 1990).
 
     Raises:
@@ -36,19 +36,29 @@ def usps(data_dir: Path) -> Digits:
     with gzip.open(path, "rt") as file:
         table = np.loadtxt(file)
     grey = np.round((table[:, 1:] + 1) * 127.5).astype(np.uint8).reshape(-1, 16, 16)
-    return brought_home(grey, table[:, 0])
+    return grey, table[:, 0].astype(np.int64)
+
+
+def scikit_pictures() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """scikit-learn's 1,797 digits, 8x8 (Alpaydin and Kaynak 1998)."""
+    bunch = load_digits()
+    return (bunch.images * (255 / 16)).astype(np.uint8), bunch.target.astype(np.int64)
+
+
+def usps(data_dir: Path) -> Digits:
+    """USPS in the MNIST convention. Raises as ``usps_pictures`` does."""
+    return brought_home(*usps_pictures(data_dir))
 
 
 def scikit_digits() -> Digits:
-    """scikit-learn's 1,797 digits, 8x8 (Alpaydin and Kaynak 1998)."""
-    bunch = load_digits()
-    return brought_home((bunch.images * (255 / 16)).astype(np.uint8), bunch.target)
+    """scikit-learn's digits in the MNIST convention."""
+    return brought_home(*scikit_pictures())
 
 
-def brought_home(grey: NDArray[np.uint8], labels: NDArray[np.float64]) -> Digits:
+def brought_home(grey: NDArray[np.uint8], labels: NDArray[np.int64]) -> Digits:
     """Bring pictures of any size to the MNIST convention, as the service does."""
     pixels = np.stack([normalize(picture).pixels for picture in grey])
-    return Digits(torch.from_numpy(pixels), torch.from_numpy(labels.astype(np.int64)))
+    return Digits(torch.from_numpy(pixels), torch.from_numpy(labels))
 
 
 Corruption = Callable[[Tensor, Generator], Tensor]  # float (N, 28, 28) in [0, 255] to the same
