@@ -23,6 +23,7 @@ MIN_CONTRAST = 24  # of 255: ink is darker than its paper by this much of it, or
 LEAST_LIGHT = np.uint8(80)  # of 255: what is less is too dark to take a ratio of
 GRAIN, MOST_GRAIN = 5, 100.0  # standard deviations of the paper's grain that ink stands out by, and their end
 LINE = 0.45  # of the picture's longer side: a piece as long may be a ruled line
+EDGE = 0.01  # of it: a ruled line goes on beyond the picture, and ends no further from its edge than this
 THIN = 12  # times as long as it is wide: a straight run of a printed line
 THICKEST, FILLING = 0.3, 0.75  # of the longer side, of the shorter side: what is thicker is no stroke
 MARGIN = 8  # pixels of paper around what is cut out
@@ -221,11 +222,11 @@ def printed_lines(core: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """
     lines = np.zeros_like(core)
     _, coarse = connected(np.ascontiguousarray(core[::2, ::2]))
-    if not lined(coarse, max(core.shape) / 2):
+    if not lined(coarse, (core.shape[0] // 2, core.shape[1] // 2)):
         return lines
     labels, pieces = connected(core)
     longer = max(core.shape)
-    for piece in lined(pieces, longer):
+    for piece in lined(pieces, core.shape):
         mine = (labels[piece.box.slices] == piece.label).astype(np.uint8)
         thick = max(2, round(stroke_width(mine)))
         if piece.box.size < THIN * thick:
@@ -233,18 +234,19 @@ def printed_lines(core: NDArray[np.uint8]) -> NDArray[np.uint8]:
         across, down = straight(mine, thick), straight(np.ascontiguousarray(mine.T), thick).T
         if (across | down).sum() <= 0.5 * mine.sum():  # not a line or a frame: a stroke that a line runs through
             across, down = lasting(across, LINE * longer), lasting(down.T, LINE * longer).T
-        lines[piece.box.slices] |= (across & ~crossed(mine, across, thick)) | (
-            down & ~crossed(mine.T, down.T, thick).T
-        )
+        lines[piece.box.slices] |= (across & ~crossed(mine, across, thick)) | (down & ~crossed(mine.T, down.T, thick).T)
     return lines
 
 
-def lined(pieces: Sequence[Piece], longer: float) -> list[Piece]:
-    """The pieces that are long, for a picture whose longer side is ``longer``, or around others."""
+def lined(pieces: Sequence[Piece], shape: tuple[int, ...]) -> list[Piece]:
+    """The pieces that are long and reach the edge of a picture ``(H, W)``, or that are around others."""
+    edge = max(2, round(EDGE * max(shape)))
+    inside = Box(edge, edge, shape[1] - edge, shape[0] - edge)
     return [
         piece
         for piece in pieces
-        if piece.box.size >= LINE * longer or any(piece.box.holds(other.box) for other in pieces)
+        if (piece.box.size >= LINE * max(shape) and not inside.holds(piece.box))
+        or any(piece.box.holds(other.box) for other in pieces)
     ]
 
 

@@ -9,6 +9,7 @@ import logging
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -68,6 +69,14 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     return problem(request, error.status_code, slug, title, detail, dict(error.headers or {}))
 
 
+async def on_invalid(request: Request, error: Exception) -> Response:
+    """Answer what does not fit a route's parameters: which one, and why; never what was sent."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    detail = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}."
+    return problem(request, *TABLE[errors.MalformedRequestError], detail)
+
+
 async def on_disconnect(request: Request, error: Exception) -> Response:
     """The client left before its body was complete; nobody reads this answer."""
     return Response(status_code=400)
@@ -89,6 +98,7 @@ def install(app: FastAPI) -> None:
     for kind in TABLE:
         app.add_exception_handler(kind, on_domain_error)
     app.add_exception_handler(HTTPException, on_http_error)
+    app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(ClientDisconnect, on_disconnect)
     app.add_exception_handler(Exception, on_unforeseen)
 

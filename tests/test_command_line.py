@@ -10,6 +10,7 @@ from app.__main__ import main
 from app.settings import Settings
 from tests.pictures import Grey, png
 from tests.running import Server, run_app
+from tests.test_reader import page
 
 
 @pytest.fixture
@@ -46,6 +47,20 @@ def test_predict_answers_as_the_service_does(files: list[Path], server: Server) 
             "probabilities": ours["probabilities"],
         }
         assert ours["probabilities"] == pytest.approx(service["probabilities"], abs=2e-6)
+
+
+def test_predict_reads_whole_numbers(tmp_path: Path, digits: list[tuple[int, Grey]], server: Server) -> None:
+    """With --read, the text of each file; with --json too, the object that POST /read answers."""
+    file = tmp_path / "number.png"
+    file.write_bytes(png(page([[image for _, image in digits[:8:2]]])))
+    done = run_app("predict", "--read", str(file))
+    assert done.stdout.startswith(f"{file}: 0123  ")
+    ours = json.loads(run_app("predict", "--read", "--json", str(file)).stdout)
+    service = httpx.post(f"{server.url}/read", files={"file": file.read_bytes()}).json()
+    assert ours.pop("file") == str(file)
+    assert [ours[key] for key in ("text", "accepted", "input", "model")] == [
+        service[key] for key in ("text", "accepted", "input", "model")
+    ]
 
 
 def test_predict_goes_on_past_a_bad_file(files: list[Path], tmp_path: Path) -> None:

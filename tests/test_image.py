@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from app.box import Box
 from app.errors import BrokenImageError, ImageSizeError, RequestError, UnsupportedMediaError
 from app.image import ORIENTATION, decode, identify
 from tests.pictures import EXACT, FILES, Grey, encode, png
@@ -52,6 +53,23 @@ def test_sixteen_bits_are_scaled_not_clipped() -> None:
     """65535 is white, half of it is half, and 255 is nearly black."""
     ramp = np.array([[0, 255, 257, 32896, 65535]], np.uint16)
     assert decode(encode(Image.fromarray(ramp)), LIMIT).pixels.tolist() == [[0, 1, 1, 128, 255]]
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_large_jpeg_is_decoded_at_part_of_its_size(mode: str) -> None:
+    """Its own size is told all the same, and a box of what was decoded is one of the whole."""
+    image = Image.new(mode, (4000, 3000), "white")
+    picture = decode(encode(image, "JPEG"), 12_000_000)
+    assert (picture.width, picture.height, picture.pixels.shape) == (4000, 3000, (1500, 2000))
+    assert picture.in_picture(Box(0, 100, 2000, 1500)) == Box(0, 200, 4000, 3000)
+
+
+def test_a_large_jpeg_that_lies_on_its_side_is_told_upright() -> None:
+    """Width and height are those of the picture as it is looked at."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    picture = decode(encode(Image.new("L", (4000, 3000), 255), "JPEG", exif=exif), 12_000_000)
+    assert (picture.width, picture.height, picture.pixels.shape) == (3000, 4000, (2000, 1500))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

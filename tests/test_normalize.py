@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from app.engine import Engine
-from app.normalize import normalize
+from app.normalize import border, normalize
 from tests.pictures import Grey
 
 Digits = list[tuple[int, Grey]]
@@ -37,6 +37,64 @@ def test_all_of_the_test_split_is_left_alone(data_dir: Path) -> None:
         assert not result.blank
 
 
+def test_normalising_what_is_normalised_changes_nothing(digits: Digits) -> None:
+    """Whatever comes out of it is in the convention, and goes through untouched."""
+    for _, image in digits:
+        large = np.asarray(Image.fromarray(255 - image).resize((150, 120), Image.Resampling.BICUBIC))
+        once = normalize(large).pixels
+        again = normalize(once)
+        np.testing.assert_array_equal(again.pixels, once)
+        assert not again.normalized
+
+
+@pytest.mark.parametrize("shift", [(-4, 0), (3, 3), (0, 4)])
+def test_a_28x28_picture_off_centre_is_centred(shift: tuple[int, int], seven: Grey) -> None:
+    """It is not in the convention, and is brought there."""
+    result = normalize(np.roll(seven, shift, (0, 1)))
+    assert result.normalized
+    assert np.abs(np.array(centre_of_mass(result.pixels)) - 13.5).max() <= 1
+
+
+def test_a_28x28_picture_on_grey_paper_is_lifted(seven: Grey) -> None:
+    """Paper becomes black and ink white."""
+    result = normalize((90 + seven * 0.5).astype(np.uint8))
+    assert result.normalized
+    assert np.median(border(result.pixels)) == 0
+    assert result.pixels.max() > 240
+
+
+def test_never_only_resizes(seven: Grey) -> None:
+    """normalize=never: nothing is inverted, cut or centred."""
+    dark = 255 - seven
+    assert normalize(dark, "never").pixels is dark
+    wide = normalize(np.full((100, 300), 250, np.uint8), "never")
+    assert (wide.pixels.shape, int(wide.pixels.min()), wide.blank, wide.inverted) == ((28, 28), 250, True, False)
+
+
+@pytest.mark.parametrize("pen", [2, 4, 8, 20, 40])
+def test_a_stroke_of_any_pen_can_be_seen(pen: int) -> None:
+    """A ring of 300 pixels drawn with pens fine and bold comes out one to five pixels wide, and white."""
+    page = Image.new("L", (400, 400), 230)
+    ImageDraw.Draw(page).ellipse((50, 50, 350, 350), outline=30, width=pen)
+    pixels = normalize(np.asarray(page)).pixels
+    assert pixels[13, :14].max() > 200
+    assert 1 <= (pixels[13, :14] > 100).sum() <= 5
+
+
+def test_the_bar_of_a_five_belongs_to_it() -> None:
+    """A small piece beside the largest is part of the digit; one as large as it is another digit."""
+    page = Image.new("L", (300, 300), 230)
+    draw = ImageDraw.Draw(page)
+    draw.arc((80, 100, 200, 240), -120, 140, fill=30, width=12)
+    draw.line((110, 82, 190, 76), fill=30, width=12)
+    joined = normalize(np.asarray(page))
+    assert not joined.several
+    assert joined.box
+    assert joined.box.top < 85
+    draw.line((260, 90, 255, 240), fill=30, width=12)
+    assert normalize(np.asarray(page)).several
+
+
 def test_dark_on_light_is_inverted(seven: Grey) -> None:
     """A 28x28 picture of dark ink becomes its negative, and nothing else."""
     result = normalize(255 - seven)
@@ -56,6 +114,7 @@ def test_a_larger_picture_is_fitted_into_20x20_and_centred(size: tuple[int, int]
     assert result.pixels.shape == (28, 28)
     rows, columns = np.nonzero(result.pixels)
     assert max(np.ptp(rows), np.ptp(columns)) + 1 in (19, 20)
+    assert result.box
     assert np.abs(np.array(centre_of_mass(result.pixels)) - 13.5).max() <= 1
 
 

@@ -30,12 +30,14 @@ def check(document: dict[str, Any], method: str, path: str, answer: httpx.Respon
 
 def test_every_address_is_there(document: dict[str, Any]) -> None:
     """What the contract lists is what the document lists."""
-    assert sorted(document["paths"]) == ["/healthz", "/info", "/livez", "/predict", "/readyz"]
+    assert sorted(document["paths"]) == ["/healthz", "/info", "/livez", "/predict", "/read", "/readyz"]
 
 
 def test_every_good_answer_is_as_described(document: dict[str, Any], server: Server, seven: Grey) -> None:
     """200 of every address validates against its schema."""
     check(document, "post", "/predict", httpx.post(f"{server.url}/predict", files={"file": png(seven)}))
+    check(document, "post", "/predict", httpx.post(f"{server.url}/predict?preview=1", files={"file": png(255 - seven)}))
+    check(document, "post", "/read", httpx.post(f"{server.url}/read", files={"file": png(seven)}))
     for path in ("/livez", "/readyz", "/healthz", "/info"):
         check(document, "get", path, httpx.get(server.url + path))
 

@@ -3,11 +3,13 @@
 import base64
 import contextlib
 import http.client
+import io
 import re
 import socket
 import time
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -47,7 +49,14 @@ def test_an_answer_has_all_that_is_promised(server: Server, seven: Grey) -> None
     assert body["confidence"] == max(body["probabilities"]) == body["probabilities"][7] > 0.9
     assert sum(body["probabilities"]) == pytest.approx(1, abs=1e-5)
     assert (body["accepted"], body["reason"]) == (True, None)
-    assert body["input"] == {"format": "PNG", "width": 28, "height": 28, "normalized": False, "inverted": False}
+    assert body["input"] == {
+        "format": "PNG",
+        "width": 28,
+        "height": 28,
+        "inverted": False,
+        "normalized": False,
+        "box": None,
+    }
     assert body["model"] == "digitnet-1.1.0"
 
 
@@ -72,6 +81,45 @@ def test_a_photograph_s_size_goes_through(server: Server, seven: Grey) -> None:
     body = predict(server, encode(large, "JPEG")).json()
     assert (body["digit"], body["input"]["normalized"], body["input"]["inverted"]) == (7, True, True)
     assert (body["input"]["width"], body["input"]["height"]) == (2000, 1500)
+    box = body["input"]["box"]
+    assert 500 <= box["left"] < box["left"] + box["width"] <= 1300
+    assert 300 <= box["top"] < box["top"] + box["height"] <= 1100
+
+
+def test_a_preview_shows_what_the_network_saw(server: Server, seven: Grey) -> None:
+    """Asked for, the answer has the 28x28 picture as a data: URI, and it reads the same when it is sent itself."""
+    large = encode(Image.fromarray(255 - seven).resize((200, 300), Image.Resampling.BICUBIC))
+    url = f"{server.url}/predict?preview=true"
+    body = httpx.post(url, files={"file": large}).json()
+    head, _, data = body["preview"].partition(",")
+    assert head == "data:image/png;base64"
+    with Image.open(io.BytesIO(base64.b64decode(data))) as seen:
+        assert (seen.size, seen.mode) == ((28, 28), "L")
+    again = httpx.post(url, json={"image": body["preview"]}).json()
+    assert (again["preview"], again["probabilities"]) == (body["preview"], body["probabilities"])
+
+
+@pytest.mark.parametrize(("mode", "normalized"), [("auto", False), ("always", True), ("never", False)])
+def test_normalising_can_be_asked_for_and_refused(server: Server, seven: Grey, mode: str, normalized: bool) -> None:
+    """normalize=auto leaves an MNIST digit alone, always fits it anew, never only resizes; the 7 stays a 7."""
+    body = httpx.post(f"{server.url}/predict?normalize={mode}", files={"file": png(seven)}).json()
+    assert (body["digit"], body["input"]["normalized"]) == (7, normalized)
+
+
+def test_several_digits_are_not_read_as_one(server: Server, digits: Digits) -> None:
+    """Two digits on one page: not accepted, and the reason is several_digits."""
+    pair = np.concatenate([digits[4][1], digits[15][1]], axis=1)
+    large = Image.fromarray(255 - pair).resize((224, 112), Image.Resampling.BICUBIC)
+    body = predict(server, encode(large)).json()
+    assert (body["accepted"], body["reason"]) == (False, "several_digits")
+
+
+@pytest.mark.parametrize("query", ["normalize=perhaps", "preview=7x"])
+def test_a_query_that_is_not_known_is_told(server: Server, seven: Grey, query: str) -> None:
+    """400, a problem that names the parameter."""
+    answer = httpx.post(f"{server.url}/predict?{query}", files={"file": png(seven)})
+    assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
+    assert query.partition("=")[0] in answer.json()["detail"]
 
 
 def test_a_blank_picture_is_an_answer_too(server: Server) -> None:
