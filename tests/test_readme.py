@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,15 @@ from tests.running import ROOT, Server
 README = (ROOT / "README.md").read_text()
 COMMANDS = [block for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) if "localhost:8000" in block]
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed (Debian: apt install curl)")
+
+
+def bodies(output: str) -> list[dict[str, Any]]:
+    """The JSON objects that curl printed one after the other, with nothing between them."""
+    found, start = [], 0
+    while start < len(output.rstrip()):
+        body, start = json.JSONDecoder().raw_decode(output, start)
+        found.append(body)
+    return found
 
 
 @needs_curl
@@ -23,7 +33,10 @@ def test_every_curl_command_answers_as_printed(server: Server) -> None:
         script = block.replace("localhost:8000", f"127.0.0.1:{server.port}").replace("curl ", "curl -sS ")
         done = subprocess.run(["bash", "-euc", script], cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        answers += [json.loads(answer) for answer in re.findall(r'\{"digit".*?"model":"[^"]*"\}', done.stdout)]
+        answers += bodies(done.stdout)
+    (number,) = [answer for answer in answers if "text" in answer]
+    assert (number["text"], number["accepted"]) == ("513912", True)
+    answers.remove(number)
     assert len(answers) == 3
     expected = json.loads(printed)
     for answer in answers:
