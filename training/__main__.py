@@ -22,13 +22,13 @@ from app.errors import ModelFolderError
 from training import data
 from training.data import Digits
 from training.display import Display, console, show, show_classes, told
-from training.evaluate import EvaluationError, cross_validate, evaluate_on_test, score_all
+from training.evaluate import EvaluationError, cross_validate, evaluate_on_test, keep_seeds, score_all
 from training.export import export, export_cascade, read_model
 from training.finetune import EPOCHS, finetune, read_folder
 from training.graph import ExportError
 from training.optimise import forms
 from training.recipes import RECIPES, Recipe
-from training.report import published, write_card
+from training.report import mean_of_seeds, published, write_card
 from training.robustness import CORRUPTIONS, corrupted, scikit_digits, usps
 from training.strangers import SCORES, STRANGERS, StrangersError, refused
 from training.study import BASE, VARIANTS, study
@@ -68,7 +68,10 @@ def make_parser() -> argparse.ArgumentParser:
         help="measure a finished model on the test split, or a recipe by cross-validation",
         description=f"Each reading of the test split is logged in {LOG}: it is for final figures, and chooses nothing.",
     )
-    evaluate.add_argument("model", type=Path, nargs="?", help="model folder")
+    evaluate.add_argument("models", type=Path, nargs="*", metavar="MODEL", help="model folders")
+    evaluate.add_argument(
+        "--into", type=Path, metavar="MODEL", help="keep the figures of these, runs with different seeds, in its card"
+    )
     evaluate.add_argument("--log", type=Path, default=LOG, help=f"where readings of the test split are logged [{LOG}]")
     evaluate.add_argument(
         "--kfold", type=int, metavar="K", help="train --recipe K times instead, on the training split"
@@ -248,9 +251,13 @@ def report_model(folder: Path, data_dir: Path) -> int:
 def evaluate(arguments: argparse.Namespace) -> int:
     if arguments.kfold:
         return cross(arguments)
-    if not arguments.model:
+    if not arguments.models:
         raise EvaluationError("name a model folder, or --kfold K and a --recipe")
-    evaluate_model(arguments.model, arguments.data_dir, arguments.log)
+    for model in arguments.models:
+        evaluate_model(model, arguments.data_dir, arguments.log)
+    if arguments.into:
+        for recipe, seeds in keep_seeds(arguments.into, arguments.models).items():
+            console.print(f"{recipe}: {mean_of_seeds(seeds)}. Kept in {arguments.into / bundle.MANIFEST}.")
     return 0
 
 

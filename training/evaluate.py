@@ -6,7 +6,7 @@ Knows nothing of plots or cards.
 
 import csv
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -188,6 +188,29 @@ def evaluate_on_test(folder: Path, test: Digits, log: Path) -> dict[EngineName, 
             },
         )
     return results
+
+
+def keep_seeds(folder: Path, runs: Sequence[Path]) -> dict[str, dict[str, float]]:
+    """Keep in a model's manifest what runs of its recipes read of the test split, each with a seed of its own.
+
+    Returns:
+        By recipe and seed, the accuracy of the graph that would ship.
+
+    Raises:
+        EvaluationError: a run was not evaluated yet.
+    """
+    seeds: dict[str, dict[str, float]] = {}
+    for path in runs:
+        manifest = bundle.load(path).manifest
+        if "test" not in manifest.metrics:
+            raise EvaluationError(f"{path} was not evaluated yet")
+        (run,) = manifest.training["runs"]
+        seeds.setdefault(run["recipe"]["name"], {})[str(run["seed"])] = manifest.metrics["test"]["onnxruntime"][
+            "accuracy"
+        ]
+    manifest = bundle.load(folder).manifest
+    bundle.write_manifest(folder, manifest.model_copy(update={"metrics": {**manifest.metrics, "seeds": seeds}}))
+    return seeds
 
 
 def append_row(log: Path, row: dict[str, Any]) -> None:

@@ -125,6 +125,13 @@ def misread(cases: list[dict[str, Any]], digits: Digits) -> Figure:
     return figure
 
 
+def mean_of_seeds(seeds: dict[str, float]) -> str:
+    """Mean and standard deviation of accuracies, by seed, in words."""
+    values = np.array(list(seeds.values()))
+    spread = f" ± {values.std(ddof=1):.3%}" if len(values) > 1 else ""
+    return f"{values.mean():.3%}{spread} over {len(values)} seeds"
+
+
 def text(model: Bundle, split: str, figures: dict[str, Any], plots: set[str]) -> str:
     """Write the card's words."""
     manifest, training = model.manifest, model.manifest.training
@@ -176,6 +183,17 @@ def text(model: Bundle, split: str, figures: dict[str, Any], plots: set[str]) ->
         for network in figures["onnxruntime"].get("alone", {}):
             rows[f"accuracy of {network} alone"] = partial(accuracy_alone, network)
         lines += [f"| {label} | " + " | ".join(row(m) for m in figures.values()) + " |" for label, row in rows.items()]
+        if seeds := manifest.metrics.get("seeds"):
+            lines += [
+                "",
+                "What the same recipes give with other seeds, each network alone, int8, on the same digits:",
+                "",
+            ]
+            lines += ["| recipe | mean, standard deviation | each seed |", "| --- | --- | --- |"]
+            lines += [
+                f"| {name} | {mean_of_seeds(of)} | {', '.join(f'{accuracy:.2%}' for accuracy in of.values())} |"
+                for name, of in seeds.items()
+            ]
         lines += [
             "",
             "By digit, for what ships:",
