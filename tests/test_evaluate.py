@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from app import bundle
 from app.bundle import Thresholds
 from tests.small import small, small_mnist
 from training.data import hold_out, load
-from training.evaluate import EvaluationError, cross_validate, evaluate_on_test, measure, reliability
+from training.evaluate import EvaluationError, cross_validate, evaluate_on_test, keep_seeds, measure, reliability
 from training.export import export
 from training.train import fit
 
@@ -90,6 +91,12 @@ def test_the_test_split_is_read_for_finished_runs_alone_and_each_time_logged(tmp
     ] * 2
     assert rows[0]["errors"] == str(results["onnxruntime"]["errors"])
     assert int(rows[0]["digits"]) == 100
+
+    accuracy = results["onnxruntime"]["accuracy"]
+    assert keep_seeds(unfinished.folder, [finished.folder]) == {"small": {"0": accuracy}}
+    assert bundle.load(unfinished.folder).manifest.metrics["seeds"] == {"small": {"0": accuracy}}
+    with pytest.raises(EvaluationError, match="not evaluated yet"):
+        keep_seeds(finished.folder, [unfinished.folder])
 
 
 def test_cross_validation_trains_and_measures_each_fold(tmp_path: Path) -> None:
