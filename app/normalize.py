@@ -53,13 +53,14 @@ def normalize(grey: Grey, mode: Mode = "auto") -> Normalized:
     whatever comes; ``never`` only resizes to 28x28.
     """
     if mode == "never":
-        return Normalized(resized(grey), blank=is_blank(grey))
+        return Normalized(resized(grey), blank=int(grey.max()) - int(grey.min()) < MIN_CONTRAST)
     if mode == "auto" and grey.shape == (SIZE, SIZE):
         inverted = mostly(border(grey) > 127)
         upright = 255 - grey if inverted else grey
-        if is_blank(upright):
+        lightest = int(upright.max())
+        if lightest - int(upright.min()) < MIN_CONTRAST:
             return Normalized(upright, inverted=inverted, blank=True)
-        if is_conventional(upright):
+        if is_conventional(upright, lightest):
             return Normalized(upright, inverted=inverted)
     return cut_out(grey)
 
@@ -73,11 +74,7 @@ def mostly(pixels: NDArray[np.bool_]) -> bool:
     return 2 * int(np.count_nonzero(pixels)) > pixels.size
 
 
-def is_blank(grey: Grey) -> bool:
-    return int(grey.max()) - int(grey.min()) < MIN_CONTRAST
-
-
-def is_conventional(grey: Grey) -> bool:
+def is_conventional(grey: Grey, lightest: int) -> bool:
     """Tell whether ``(28, 28)`` is in the MNIST convention: black paper, and ink that is fitted and centred.
 
     Ink that reaches the edge may be off centre, for it could not be moved further. This runs for every small picture,
@@ -86,7 +83,7 @@ def is_conventional(grey: Grey) -> bool:
     if mostly(border(grey) >= MIN_CONTRAST):
         return False
     total, *moments = (grey.ravel().astype(np.float32) @ MOMENTS).tolist()
-    ink = grey > INK * grey.max()
+    ink = grey > INK * lightest
     for moment, mask in zip(moments, (ink.tobytes(), ink.T.tobytes()), strict=True):
         first, last = mask.find(1) // SIZE, mask.rfind(1) // SIZE
         free = first > 0 and last < SIZE - 1
