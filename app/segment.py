@@ -20,17 +20,18 @@ from app.ink import Grey, Ink, Piece, around
 from app.normalize import fitted
 
 MOST_CANDIDATES = 2_000  # of one picture; a number of 20 digits has about 400
-MOST_PARTS = 14
+MOST_PARTS = 14  # of one digit
 WIDEST, FARTHEST = 1.6, 0.3  # of the line's height: the width of a digit, and the gaps within it
-CUTS = 14
+CUTS = 14  # at most, of one piece
 SEAM_HEIGHT = 48  # pixels, the height at which a seam is looked for
+TOO_MUCH = "There is far more on this picture than numbers of up to 20 digits; send the part that is to be read."
 # Prices, in nats.
 CUT_PRICE = 0.12  # for cutting through a stroke as thick as a tenth of the line's height
 LEAN_PRICE = 0.1  # for each step aside, where a pixel of ink is 1
 JOIN_PRICE = 0.1  # for joining what is apart
 SKIP_PRICE = 4.0  # for passing over a piece as large as the line is high
 DIGIT_PRICE = 0.2  # for each digit: of two ways that are as good, the one with fewer
-TYPICALITY_WEIGHT = 3.0
+TYPICALITY_WEIGHT = 3.0  # nats for a nat of doubt that it is a digit at all
 GAP_PRICE = 0.8  # for a gap of the line's height within a digit
 
 
@@ -70,12 +71,10 @@ def propose(ink: Ink) -> list[Line]:
         CrowdedPictureError: there is far more on it than a number.
     """
     lines: list[Line] = []
+    room = MOST_CANDIDATES
     for row in rows(ink.pieces):
-        lines.append(line_of(ink, row))
-        if sum(len(line.candidates) for line in lines) > MOST_CANDIDATES:
-            raise CrowdedPictureError(
-                "There is far more on this picture than numbers of up to 20 digits; send the part that is to be read."
-            )
+        lines.append(line_of(ink, row, room))
+        room -= len(lines[-1].candidates)
     return lines
 
 
@@ -116,12 +115,16 @@ def middle_of(row: Sequence[Piece]) -> float:
     return sum(p.box.top + p.box.bottom for p in last) / (2 * len(last))
 
 
-def line_of(ink: Ink, row: Sequence[Piece]) -> Line:
-    """Divide a line into parts and name every run of parts that may be one digit."""
+def line_of(ink: Ink, row: Sequence[Piece], room: int = MOST_CANDIDATES) -> Line:
+    """Divide a line into parts and name every run of parts that may be one digit.
+
+    Raises:
+        CrowdedPictureError: there are more of those than there is ``room`` for.
+    """
     tallest = max(piece.box.height for piece in row)
     tall = float(np.median([piece.box.height for piece in row if piece.box.height >= 0.5 * tallest]))
     parts = [part for number, group in enumerate(grouped(row)) for part in divided(ink, group, number, tall)]
-    candidates = []
+    candidates: list[Candidate] = []
     for start in range(len(parts)):
         for end in range(start + 1, min(len(parts), start + MOST_PARTS) + 1):
             taken = parts[start:end]
@@ -133,6 +136,8 @@ def line_of(ink: Ink, row: Sequence[Piece]) -> Line:
             core = np.zeros((box.height, box.width), np.uint8)
             for part in taken:
                 core[part.box.within(box)] |= part.core
+            if len(candidates) == room:
+                raise CrowdedPictureError(TOO_MUCH)
             if core.sum() >= 4:
                 price = taken[0].cut + JOIN_PRICE * len(gaps) + GAP_PRICE * apart / tall
                 candidates.append(Candidate(start, end, box, fitted(ink.cut(box, core)), price))

@@ -8,7 +8,7 @@ import pytest
 from app.box import Box
 from app.errors import CrowdedPictureError
 from app.ink import find_ink
-from app.segment import Candidate, Line, best_path, propose, seams
+from app.segment import Candidate, Line, best_path, line_of, propose, seams
 from tests.pictures import Grey
 
 BLANK = np.zeros((28, 28), np.uint8)
@@ -101,3 +101,9 @@ def test_a_picture_that_is_full_of_ink_is_refused() -> None:
             page[top : top + 60, left : left + 50][generator.random((60, 50)) < 0.6] = 40
     with pytest.raises(CrowdedPictureError, match="send the part"):
         propose(find_ink(page))
+    # So is one line of blots, before all that it may be is looked at.
+    row = np.full((60, 1200), 220, np.uint8)
+    for left in range(10, 1180, 18):
+        row[20:30, left : left + 15] = 40
+    with pytest.raises(CrowdedPictureError):
+        line_of(find_ink(row), find_ink(row).pieces, room=100)
