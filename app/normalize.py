@@ -23,6 +23,7 @@ MIN_CONTRAST = 24  # grey levels between paper and ink; less than this is paper 
 INK = 0.3  # of the lightest pixel: past the grain of paper, short of the soft edge of a stroke
 OFF_CENTRE = 1.0  # pixels that a centre of mass may be off in the convention; MNIST rounds to whole ones
 THINNEST = 2.0  # pixels of 28: a stroke that would be thinner is widened, for MNIST's are two to four
+FINE = 240  # pixels, the longer side at which a digit is fitted; more shows no more of it
 TRIM = 0.3  # of full ink: where the box that is fitted into 20x20 begins
 FULL = 80  # percentile of a stroke's pixels that counts as full ink
 NEAR = 0.25  # of the digit's size: a small piece that is nearer is part of it, as the bar of a 5 is
@@ -134,13 +135,16 @@ def fitted(cut: "Cut") -> Grey:
     import cv2
 
     full = max(float(np.percentile(cut.strength[cut.core > 0], FULL)), 1.0)
-    ink = np.minimum(cut.strength.astype(np.float32) / full, 1)
-    missing = THINNEST * max(trimmed(ink).shape) / BOX - cut.stroke
+    ink, stroke = np.minimum(cut.strength.astype(np.float32) / full, 1), cut.stroke
+    if (shrink := FINE / max(ink.shape)) < 1:
+        ink, stroke = cv2.resize(ink, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA), stroke * shrink
+    ink = trimmed(ink, full=float(ink.max()))
+    missing = THINNEST * max(ink.shape) / BOX - stroke
     if missing >= 1:
         width = 2 * max(1, round(missing / 2)) + 1
         ink = cv2.copyMakeBorder(ink, width, width, width, width, cv2.BORDER_CONSTANT)
         ink = cv2.dilate(ink, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width)))
-    ink = trimmed(ink)
+    ink = trimmed(ink, full=float(ink.max()))
     height, width = ink.shape
     scale = BOX / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -148,9 +152,10 @@ def fitted(cut: "Cut") -> Grey:
     return centred((small.clip(0, 1) * 255).round().astype(np.uint8))
 
 
-def trimmed(ink: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Cut to the box of what is ink, or nearly."""
-    rows, columns = np.flatnonzero((ink >= TRIM).any(axis=1)), np.flatnonzero((ink >= TRIM).any(axis=0))
+def trimmed(ink: NDArray[np.float32], full: float) -> NDArray[np.float32]:
+    """Cut to the box of what is ink, or nearly. ``full`` is the strongest: the finest pen is grey when it is shrunk."""
+    held = ink >= TRIM * full
+    rows, columns = np.flatnonzero(held.any(axis=1)), np.flatnonzero(held.any(axis=0))
     return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
