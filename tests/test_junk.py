@@ -16,7 +16,7 @@ def parts(digits: list[tuple[int, Grey]]) -> Digits:
     return Digits(images, torch.tensor([digit for digit, _ in digits]))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", dict.fromkeys(KINDS))
 def test_each_kind_makes_what_is_asked(kind: Kind, parts: Digits) -> None:
     """So many pictures, from 0 to 255, hardly two alike."""
     made = kind(Digits(parts.images.float(), parts.labels), 30, Generator().manual_seed(0))

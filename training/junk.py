@@ -54,7 +54,7 @@ def pairs(digits: Digits, count: int, generator: Generator) -> Tensor:
         chosen = torch.randint(len(digits), (count,), generator=generator, device=device)
         grid = F.affine_grid(theta, [count, 1, SIZE, SIZE], align_corners=False)
         halves.append(F.grid_sample(digits.images[chosen].unsqueeze(1), grid, align_corners=False).squeeze(1))
-    return torch.maximum(*halves)
+    return torch.maximum(*halves).clamp(0, WHITE)  # resampling rounds a little past white
 
 
 def drawn(points: Tensor, width: Tensor) -> Tensor:
