@@ -87,7 +87,7 @@ def serve(settings: Settings) -> int:
 
 def predict(settings: Settings, files: Sequence[Path], whole_numbers: bool, as_json: bool) -> int:
     """Read image files, one line each. The exit status is 1 if any could not be read."""
-    from app import bundle, reader
+    from app import bundle
     from app.classifier import answer, prepare, score
     from app.engine import open_engine
 
@@ -97,6 +97,8 @@ def predict(settings: Settings, files: Sequence[Path], whole_numbers: bool, as_j
 
     def read(data: bytes) -> Prediction | Reading:
         if whole_numbers:
+            from app import reader  # and with it OpenCV
+
             return reader.read(data, settings.max_pixels, engine, thresholds, model.manifest.id)
         picture = prepare(data, settings.max_pixels)
         scored = None if picture.blank else score(engine, [picture.pixels])[0]

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TypedDict
 
+import cv2
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -46,6 +47,7 @@ def create_app(settings: Settings) -> FastAPI:
         model = bundle.load(settings.model)
         engine = open_engine(model, settings.engine, settings.device, settings.threads, settings.network)
         self_test(engine, model)
+        cv2.setNumThreads(settings.threads)  # of its own accord it would take every core for each picture
         batcher: Batcher[Grey, Score] = Batcher(
             partial(score, engine),
             max_batch=settings.batch_max,
