@@ -47,6 +47,10 @@ class Box:
         down = max(self.top, other.top) - min(self.bottom, other.bottom)
         return max(across, down, 0)
 
+    def within_size(self, width: int, height: int) -> "Box":
+        """What of it is inside a picture of this size."""
+        return Box(max(self.left, 0), max(self.top, 0), min(self.right, width), min(self.bottom, height))
+
     def scaled(self, factor: float) -> "Box":
         """The same in pixels of which there are ``factor`` to one of these."""
         return Box(*(round(edge * factor) for edge in (self.left, self.top, self.right, self.bottom)))

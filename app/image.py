@@ -48,7 +48,7 @@ class Picture:
 
     def in_picture(self, box: Box) -> Box:
         """A box of the pixels, in pixels of the whole picture."""
-        return box.scaled(self.width / self.pixels.shape[1])
+        return box.scaled(self.width / self.pixels.shape[1]).within_size(self.width, self.height)
 
 
 def identify(data: bytes) -> Format:

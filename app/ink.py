@@ -98,8 +98,7 @@ class Ink:
 def find_ink(grey: Grey) -> Ink:
     """Tell the ink of a picture ``uint8 (H, W)`` from its paper, and the writing from lines that were printed."""
     scale = min(1.0, LARGEST / max(grey.shape))
-    if scale < 1:
-        grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    grey = shrunk(grey, scale)
     if max(grey.shape) <= SMALL:
         return small_ink(grey)
     strength, inverted, grain = flatten(grey)
@@ -110,6 +109,14 @@ def find_ink(grey: Grey) -> Ink:
     if not pieces or max(piece.box.size for piece in pieces) < LEFT_OVER * min(core.shape):
         labels, pieces = connected(core)  # a lone 1 can be as straight as a line
     return Ink(strength, labels, pieces, inverted, scale)
+
+
+def shrunk(grey: Grey, factor: float) -> Grey:
+    """Make a picture smaller by a factor of up to 1, averaging over areas; no side becomes shorter than a pixel."""
+    if factor == 1:
+        return grey
+    size = (max(1, round(grey.shape[1] * factor)), max(1, round(grey.shape[0] * factor)))
+    return cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
 
 
 def small_ink(grey: Grey) -> Ink:
@@ -138,8 +145,7 @@ def flatten(grey: Grey) -> tuple[Grey, bool, float]:
     """
     height, width = grey.shape
     shrink = min(1.0, THUMB / max(height, width))
-    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-    thumb = cv2.resize(grey, size, interpolation=cv2.INTER_AREA) if shrink < 1 else grey
+    thumb = shrunk(grey, shrink)
     lighter, darker = morphed(thumb, cv2.MORPH_CLOSE), morphed(thumb, cv2.MORPH_OPEN)
     at_large = paper_at_large(thumb)
     dark = np.minimum(cv2.subtract(lighter, thumb), cv2.subtract(at_large, thumb)).astype(np.float64)

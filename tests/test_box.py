@@ -30,3 +30,4 @@ def test_size_and_place() -> None:
     assert RIGHT.slices == (slice(5, 15), slice(14, 20))
     assert RIGHT.within(Box(10, 0, 30, 30)) == (slice(5, 15), slice(4, 10))
     assert RIGHT.scaled(2.5) == Box(35, 12, 50, 38)
+    assert RIGHT.within_size(18, 100) == Box(14, 5, 18, 15)

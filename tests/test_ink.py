@@ -120,7 +120,7 @@ def test_a_picture_of_noise_has_a_bounded_number_of_pieces() -> None:
     assert len(find_ink(noise).pieces) <= 200
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 2000), (2000, 1), (41, 1), (3, 41), (28, 28), (40, 40)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9999), (9999, 1), (41, 1), (3, 41), (2, 70_000), (40, 40)])
 @pytest.mark.parametrize("level", [0, 128, 255])
 def test_any_shape_is_looked_at(shape: tuple[int, int], level: int) -> None:
     """Paper of any shape has no ink; a dot on it does no harm."""
