@@ -42,9 +42,8 @@ class Picture:
     format: Format
     width: int  # pixels, upright
     height: int
-    pixels: NDArray[
-        np.uint8
-    ]  # 0 is black; fewer than width x height where a large JPEG was decoded at part of its size
+    # 0 is black. (height, width), or fewer where a large JPEG was decoded at part of its size.
+    pixels: NDArray[np.uint8]
 
     def in_picture(self, box: Box) -> Box:
         """A box of the pixels, in pixels of the whole picture."""

@@ -171,9 +171,7 @@ def morphed(thumb: Grey, operation: int) -> Grey:
 
 def paper_at_large(thumb: Grey) -> Grey:
     """What most of a thumbnail's wide neighbourhoods are: a median over half of it."""
-    coarse = (
-        cv2.resize(thumb, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA) if min(thumb.shape) >= 16 else thumb
-    )
+    coarse = shrunk(thumb, 0.25) if min(thumb.shape) >= 16 else thumb
     half = max(1, max(coarse.shape) // 4)
     padded = cv2.copyMakeBorder(coarse, half, half, half, half, cv2.BORDER_REPLICATE)
     median = cv2.medianBlur(padded, 2 * half + 1)[half:-half, half:-half]

@@ -144,7 +144,7 @@ def fitted(cut: "Cut") -> Grey:
         width = 2 * max(1, round(missing / 2)) + 1
         ink = cv2.copyMakeBorder(ink, width, width, width, width, cv2.BORDER_CONSTANT)
         ink = cv2.dilate(ink, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width)))
-    ink = trimmed(ink, full=float(ink.max()))
+        ink = trimmed(ink, full=float(ink.max()))
     height, width = ink.shape
     scale = BOX / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
