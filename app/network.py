@@ -113,7 +113,7 @@ class WeightedPool(nn.Module):
         return (x * self.weight).sum(dim=(2, 3))
 
 
-def tower(stem: int, stages: Sequence[Sequence[int]], stem_stride: int = 2) -> nn.Sequential:
+def tower(stem: int, stages: Sequence[Sequence[int]], stem_stride: int = 2, dropout: float = 0.0) -> nn.Sequential:
     """Stack the layers of a DigitNet: ``(N, 1, 28, 28)`` to ``(N, C)``."""
     layers: list[nn.Module] = [ConvBlock(1, stem, 5, stem_stride)]
     inputs, side = stem, math.ceil(SIZE / stem_stride)
@@ -121,7 +121,7 @@ def tower(stem: int, stages: Sequence[Sequence[int]], stem_stride: int = 2) -> n
         layers.append(ConvBlock(inputs, channels, 3, stride))
         layers.extend(Residual(channels) for _ in range(residuals))
         inputs, side = channels, math.ceil(side / stride)
-    return nn.Sequential(*layers, WeightedPool(inputs, side))
+    return nn.Sequential(*layers, WeightedPool(inputs, side), nn.Dropout(dropout))
 
 
 class DigitNet(Network):
@@ -131,12 +131,13 @@ class DigitNet(Network):
         stem: channels of the first convolution, 5x5.
         stages: a triple a stage: channels, stride of its 3x3 convolution, and residual blocks after it.
         stem_stride: of the first convolution.
+        dropout: share of the features that a step of training leaves out.
     """
 
-    def __init__(self, stem: int, stages: Sequence[Sequence[int]], stem_stride: int = 2) -> None:
+    def __init__(self, stem: int, stages: Sequence[Sequence[int]], stem_stride: int = 2, dropout: float = 0.0) -> None:
         # A mean of 0 keeps black paper at 0, so that the zero padding of the convolutions is more black paper.
         super().__init__(feature_count=stages[-1][0], mean=0.0, std=78.6)
-        self.layers = tower(stem, stages, stem_stride)
+        self.layers = tower(stem, stages, stem_stride, dropout)
 
     def features(self, x: Tensor) -> Tensor:
         return self.layers(x)  # type: ignore[no-any-return]  # nn.Sequential is typed as Any

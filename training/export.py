@@ -112,7 +112,7 @@ def write_model(
             cascade = None
             if len(written) > 1:
                 fast, careful = (written[key].scores[engine] for key in bundle.CASCADE)
-                cascade = fit_cascade(fast, careful, deciding.labels.numpy())
+                cascade = fit_cascade(fast, careful)
             fitted = {key: network.fitted[engine] for key, network in written.items()}
             calibration[engine] = Calibration(networks=fitted, cascade=cascade, digits=len(held_out) if held_out else 0)
         entries = {key: network.entry for key, network in written.items()}

@@ -16,6 +16,8 @@ from torch import Generator, Tensor
 from training.augment import SIZE, WHITE, interpolation, uniform
 from training.data import Digits
 
+BOX = 20  # pixels, the side that the service's normaliser fits a digit into
+
 # Quarter turns (or M, for a mirror) that make of a digit something that no one reads as a digit.
 # An 8 stays an 8, a 6 turns into a 9, a mirrored 5 into a 2: those are left out.
 NO_DIGIT_WHEN_TURNED: dict[int, str] = {2: "13", 3: "123M", 4: "123M", 5: "13", 6: "13M", 7: "123M", 9: "13M", 1: "13"}
@@ -148,21 +150,77 @@ def signs(count: int, generator: Generator, device: torch.device, bend: float) -
     return drawn(points.flatten(1, 2), uniform((count,), 1, 5, generator, device))
 
 
-def blobs(digits: Digits, count: int, generator: Generator) -> Tensor:
-    """Filled shapes with a texture: smooth noise cut at a level, half of them alike left and right."""
-    device = digits.images.device
+def fitted(pictures: Tensor) -> Tensor:
+    """Fit what there is into 20x20 and centre it by mass, as the service does with every picture that it cuts out."""
+    count, device = len(pictures), pictures.device
+    held = pictures > 0.3 * pictures.amax(dim=(1, 2), keepdim=True)
+    ends = []
+    for dim in (2, 1):  # across first
+        line = held.any(dim=3 - dim).float()  # (N, 28)
+        first, last = line.argmax(dim=1), SIZE - 1 - line.flip(1).argmax(dim=1)
+        ends.append(torch.stack([first, last], dim=1).float())
+    box = torch.stack(ends)  # (xy, N, first and last)
+    zoom = (box[:, :, 1] - box[:, :, 0] + 1).amax(dim=0) / BOX
+    theta = torch.zeros(count, 2, 3, device=device)
+    theta[:, 0, 0] = theta[:, 1, 1] = zoom
+    theta[:, :, 2] = ((box.mean(dim=2) - (SIZE - 1) / 2) * 2 / SIZE).T
+    grid = F.affine_grid(theta, [count, 1, SIZE, SIZE], align_corners=False)
+    placed = F.grid_sample(pictures.unsqueeze(1), grid, align_corners=False).squeeze(1)
+    place = torch.arange(SIZE, device=device, dtype=torch.float32) - (SIZE - 1) / 2
+    mass = placed.sum(dim=(1, 2)).clamp(min=1)
+    off = torch.stack([(placed.sum(dim=dim) * place).sum(dim=1) / mass for dim in (1, 2)], dim=1)  # (N, xy)
+    whole = off.round().clamp(-4, 4).long()  # no further, or it would leave the picture
+    line = torch.arange(SIZE, device=device)
+    rows = (line + whole[:, 1:]).remainder(SIZE)[:, :, None].expand(-1, -1, SIZE)
+    columns = (line + whole[:, :1]).remainder(SIZE)[:, None, :].expand(-1, SIZE, -1)
+    return placed.gather(1, rows).gather(2, columns).clamp(0, WHITE)
 
-    def smooth(points: int) -> Tensor:
-        spread = interpolation(points, device)
-        return spread @ torch.randn(count, points, points, generator=generator, device=device) @ spread.T
 
+def textured(inside: Tensor, generator: Generator) -> Tensor:
+    """Give a filled shape, ``(N, 28, 28)`` in [0, 1], a shade and a texture, coarse or fine."""
+    count, device = len(inside), inside.device
     coarse = torch.rand(count, 1, 1, generator=generator, device=device) < 0.5
-    shape = torch.where(coarse, smooth(4), smooth(7))
+    texture = torch.where(coarse, smooth(count, 5, generator, device), smooth(count, 14, generator, device))
+    texture = texture * uniform((count, 1, 1), 0, 0.4, generator, device)
+    return inside * (uniform((count, 1, 1), 0.4, 1, generator, device) + texture).clamp(0, 1) * WHITE
+
+
+def smooth(count: int, points: int, generator: Generator, device: torch.device) -> Tensor:
+    """Smooth noise ``(N, 28, 28)``, about 1 strong, with so many bumps along a side."""
+    spread = interpolation(points, device)
+    return spread @ torch.randn(count, points, points, generator=generator, device=device) @ spread.T
+
+
+def blobs(digits: Digits, count: int, generator: Generator) -> Tensor:
+    """Filled shapes: smooth noise cut at a level, half of them alike left and right, half of them fitted."""
+    device = digits.images.device
+    coarse = torch.rand(count, 1, 1, generator=generator, device=device) < 0.5
+    shape = torch.where(coarse, smooth(count, 4, generator, device), smooth(count, 7, generator, device))
     alike = torch.rand(count, 1, 1, generator=generator, device=device) < 0.5
     shape = torch.where(alike, (shape + shape.flip(2)) / 1.4, shape)
-    inside = ((shape - uniform((count, 1, 1), -0.8, 0.5, generator, device)) * 6).clamp(0, 1)
-    texture = torch.where(coarse.flip(0), smooth(5), smooth(14)) * uniform((count, 1, 1), 0, 0.4, generator, device)
-    return inside * (uniform((count, 1, 1), 0.4, 1, generator, device) + texture).clamp(0, 1) * WHITE
+    made = textured(((shape - uniform((count, 1, 1), -0.8, 0.5, generator, device)) * 6).clamp(0, 1), generator)
+    cut_out = torch.rand(count, 1, 1, generator=generator, device=device) < 0.5
+    return torch.where(cut_out, fitted(made), made)
+
+
+def silhouettes(digits: Digits, count: int, generator: Generator) -> Tensor:
+    """Filled outlines, alike left and right, whose width changes slowly from top to bottom; some gape at one end.
+
+    They are fitted, as a vase or a jug in a photograph would be. None is as narrow as a 1, and none has a hole.
+    """
+    device = digits.images.device
+    spread = interpolation(6, device)
+    wide = (uniform((count, 6), 3, 13, generator, device) @ spread.T).unsqueeze(2)  # (N, 28, 1)
+    along = torch.linspace(0, 1, SIZE, device=device).view(1, SIZE, 1)
+    on_head = torch.rand(count, 1, 1, generator=generator, device=device) < 0.5
+    gap = uniform((count, 1, 1), -12, 0, generator, device) + 10 * torch.where(on_head, 1 - along, along)
+    gapes = torch.rand(count, 1, 1, generator=generator, device=device) < 0.3
+    gap = torch.where(gapes, gap, -1.0)
+    aside = (torch.arange(SIZE, device=device) - (SIZE - 1) / 2).abs().view(1, 1, SIZE)
+    tall = uniform((count, 1, 1), 5, 13, generator, device)
+    down = (torch.arange(SIZE, device=device) - (SIZE - 1) / 2).abs().view(1, SIZE, 1)
+    inside = (wide - aside).clamp(0, 1) * (aside - gap).clamp(0, 1) * (tall - down).clamp(0, 1)
+    return fitted(textured(inside, generator))
 
 
 def noise(digits: Digits, count: int, generator: Generator) -> Tensor:
@@ -180,7 +238,20 @@ def noise(digits: Digits, count: int, generator: Generator) -> Tensor:
 Kind = Callable[[Digits, int, Generator], Tensor]
 
 # Pairs three times as often: whether two digits are one decides where a number is cut into digits.
-KINDS: tuple[Kind, ...] = (turned, pairs, pairs, pairs, scribbles, segments, arcs, rings, ladders, blobs, noise)
+KINDS: tuple[Kind, ...] = (
+    turned,
+    pairs,
+    pairs,
+    pairs,
+    scribbles,
+    segments,
+    arcs,
+    rings,
+    ladders,
+    blobs,
+    silhouettes,
+    noise,
+)
 
 
 def junk(images: Tensor, labels: Tensor, count: int, generator: Generator) -> Tensor:

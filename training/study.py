@@ -28,12 +28,8 @@ BASE = replace(FAST, epochs=SCHEDULE)
 VARIANTS: dict[str, Recipe] = {
     "base": BASE,
     "no elastic": replace(BASE, augmentation=replace(BENT, elastic=0.0)),
-    "bent further": replace(
-        BASE, augmentation=replace(BENT, rotation=15, scale=0.15, shear=0.2, shift=2.5, elastic=0.8, stroke=0.5)
-    ),
-    "no stroke": replace(BASE, augmentation=replace(BENT, stroke=0.0)),
     "no easing": replace(BASE, ease=0.0),
-    "L2 a fifth": replace(BASE, weight_decay=1e-4),
+    "no dropout": replace(BASE, config={**FAST.config, "dropout": 0.0}),
     "no dirt": replace(BASE, dirt=0.0),
     "no junk": replace(BASE, junk=0.0),
 }

@@ -95,8 +95,10 @@ def learning_rate(recipe: Recipe, progress: float) -> float:
 
 
 def strength(recipe: Recipe, progress: float) -> float:
-    """How much augmentation and dirt there is: all of it, fading to none over the last ``recipe.ease`` of the run."""
-    return 1.0 if recipe.ease == 0.0 else min(1.0, (1.0 - progress) / recipe.ease)
+    """How much augmentation and dirt there is: all of it, fading to ``ease_to`` over the last ``ease`` of the run."""
+    if recipe.ease == 0.0:
+        return 1.0
+    return recipe.ease_to + (1 - recipe.ease_to) * min(1.0, (1.0 - progress) / recipe.ease)
 
 
 def make_optimizer(network: Network, recipe: Recipe) -> torch.optim.SGD:
