@@ -1,16 +1,19 @@
-"""The command line: serve, predict, info."""
+"""The command line: serve, predict, bench, info."""
 
 import argparse
 import json
+import os
 import sys
+import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 import app
+from app import bench
 from app.errors import DigitserveError, StartupError
 from app.schemas import Prediction, Reading
 from app.settings import Settings
@@ -51,6 +54,13 @@ def make_parser() -> argparse.ArgumentParser:
     predict.add_argument("--json", action="store_true", help="print one JSON object a file, as the service answers")
     flags(predict, "model", "engine", "device", "threads", "cascade", "max_pixels")
 
+    load = commands.add_parser(
+        "bench",
+        help="measure a running service",
+        description="Send a running service pictures of digits, and tell how fast it answers.",
+    )
+    bench.add_arguments(load)
+
     info = commands.add_parser("info", help="print what runs, as /info answers")
     flags(info, "model", "engine", "device", "threads", "cascade")
     return parser
@@ -60,29 +70,36 @@ def serve(settings: Settings) -> int:
     """Run the service until it is told to stop. The exit status is 3 if it could not start."""
     import uvicorn
 
+    from app.log import log_config
     from app.main import create_app
 
     # Pillow warns, past the log, of what is odd in a file that it decodes all the same; of an upload, nothing is told.
     warnings.filterwarnings("ignore", module="PIL")
-    log_config: dict[str, Any] = {
-        **uvicorn.config.LOGGING_CONFIG,
-        "loggers": {
-            **uvicorn.config.LOGGING_CONFIG["loggers"],
-            "app": {"handlers": ["default"], "level": settings.log_level.upper(), "propagate": False},
-        },
-    }
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        log_config=log_config,
-        log_level=settings.log_level,
-        root_path=settings.root_path,
-        forwarded_allow_ips=settings.forwarded_allow_ips,
-        server_header=False,
-        timeout_graceful_shutdown=10,
-    )
+    # With several workers, each is a process that makes the app for itself; uvicorn replaces those that die.
+    alone = settings.workers == 1
+    with nullcontext() if alone else shared_by_workers(settings):
+        uvicorn.run(
+            create_app(settings) if alone else "app.main:from_environment",
+            factory=not alone,
+            workers=settings.workers,
+            host=settings.host,
+            port=settings.port,
+            log_config=log_config(settings.log_level),
+            access_log=False,  # Observe writes a line for each request
+            root_path=settings.root_path,
+            forwarded_allow_ips=settings.forwarded_allow_ips,
+            server_header=False,
+            timeout_graceful_shutdown=10,
+        )
     return 0
+
+
+@contextmanager
+def shared_by_workers(settings: Settings) -> Iterator[None]:
+    """Give the workers to come these settings, and a folder in which their counts are added up."""
+    with tempfile.TemporaryDirectory(prefix="digitserve-") as folder:
+        os.environ.update(settings.as_environment(), PROMETHEUS_MULTIPROC_DIR=folder)
+        yield
 
 
 def predict(settings: Settings, files: Sequence[Path], whole_numbers: bool, as_json: bool) -> int:
@@ -142,10 +159,13 @@ def info(settings: Settings) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    values = vars(make_parser().parse_args(arguments))
+    given = make_parser().parse_args(arguments)
+    values = vars(given)
     command = values.pop("command")
-    files, whole_numbers, as_json = values.pop("files", []), values.pop("read", False), values.pop("json", False)
     try:
+        if command == "bench":
+            return bench.run(given)
+        files, whole_numbers, as_json = values.pop("files", []), values.pop("read", False), values.pop("json", False)
         settings = Settings(**values)
         if command == "serve":
             return serve(settings)

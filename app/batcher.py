@@ -1,14 +1,15 @@
 """Requests that wait at the same time, run as one batch.
 
-While one batch computes in a thread of its own, the next one forms; nothing waits for company unless told to. Every
-item that is accepted gets a result or an exception, once. Knows nothing of images, networks or HTTP.
+While one batch computes, the next one forms; nothing waits for company unless told to. A batch runs in an executor, or,
+where that would cost more than the batch, in the event loop: then all that has come in during one turn of the loop is a
+batch. Every item that is accepted gets a result or an exception, once. Knows nothing of images, networks or HTTP.
 """
 
 import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -19,7 +20,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Completed(Generic[Result]):
     """A result, and where its time went."""
 
@@ -28,7 +29,7 @@ class Completed(Generic[Result]):
     run_seconds: float  # of the whole batch
 
 
-@dataclass
+@dataclass(slots=True)
 class Waiting(Generic[Item, Result]):
     item: Item
     future: asyncio.Future[Completed[Result]]
@@ -36,36 +37,46 @@ class Waiting(Generic[Item, Result]):
 
 
 class Batcher(Generic[Item, Result]):
-    """An async context manager around ``run``, which maps a list of items to as many results in a thread.
+    """An async context manager around ``run``, which maps a list of items to as many results.
 
     Args:
         run: called with 1 to ``max_batch`` items, never twice at a time.
+        executor: where it is called; None is the event loop.
         max_batch: items in one call at most.
         max_wait: seconds that a batch waits for more items before it runs.
         max_waiting: items that may wait; one more is refused.
+        on_batch: told of each batch: how many items it has.
     """
 
     def __init__(
         self,
         run: Callable[[list[Item]], Sequence[Result]],
+        executor: Executor | None,
         *,
         max_batch: int,
         max_wait: float = 0.0,
         max_waiting: int,
+        on_batch: Callable[[int], None] = lambda size: None,
     ) -> None:
         self._run = run
         self._max_batch = max_batch
         self._max_wait = max_wait
         self._max_waiting = max_waiting
+        self._on_batch = on_batch
+        self._executor = executor
         self._waiting: deque[Waiting[Item, Result]] = deque()
-        self._arrived = asyncio.Event()
         self._open = False
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="batcher")
-        self._worker: asyncio.Task[None]
+        self._busy = False  # a batch runs, or is about to
+        self._ended = asyncio.Event()  # set when there is nothing more to do, after closing
+
+    @property
+    def waiting(self) -> int:
+        """Items that wait now."""
+        return len(self._waiting)
 
     async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
         self._open = True
-        self._worker = asyncio.create_task(self._work(), name="batcher")
         return self
 
     async def __aexit__(
@@ -73,11 +84,12 @@ class Batcher(Generic[Item, Result]):
     ) -> None:
         """Take nothing more, finish what waits, and end."""
         self._open = False
-        self._arrived.set()
         try:
-            await self._worker
-        finally:
-            self._executor.shutdown(wait=False, cancel_futures=True)
+            if self._busy:
+                await self._ended.wait()
+        finally:  # reached with items left only if this was cancelled
+            while self._waiting:
+                settle(self._waiting.popleft(), NotReadyError("The service is stopping."))
 
     async def submit(self, item: Item) -> Completed[Result]:
         """Wait for an item's result.
@@ -91,25 +103,33 @@ class Batcher(Generic[Item, Result]):
             raise NotReadyError("The service is stopping.")
         if len(self._waiting) >= self._max_waiting:
             raise OverloadedError("Too many requests wait already.")
-        future: asyncio.Future[Completed[Result]] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Completed[Result]] = self._loop.create_future()
         self._waiting.append(Waiting(item, future, time.perf_counter()))
-        self._arrived.set()
+        if not self._busy:
+            self._schedule()
         return await future
 
-    async def _work(self) -> None:
-        try:
-            while self._open or self._waiting:
-                if not self._waiting:
-                    self._arrived.clear()
-                    await self._arrived.wait()
-                if self._max_wait and self._open and len(self._waiting) < self._max_batch:
-                    await asyncio.sleep(self._max_wait)
-                if batch := self._next_batch():
-                    await self._run_batch(batch)
-        finally:  # reached with items left only if this task was cancelled
-            self._open = False
-            for waiting in self._waiting:
-                settle(waiting, NotReadyError("The service is stopping."))
+    def _schedule(self) -> None:
+        """Have a batch start, at the end of this turn of the loop or when it has waited for company."""
+        self._busy = True
+        if self._max_wait and self._open and len(self._waiting) < self._max_batch:
+            self._loop.call_later(self._max_wait, self._start)
+        else:
+            self._loop.call_soon(self._start)
+
+    def _start(self) -> None:
+        batch = self._next_batch()
+        if not batch:
+            self._end()
+            return
+        self._on_batch(len(batch))
+        started = time.perf_counter()
+        items = [waiting.item for waiting in batch]
+        if self._executor:
+            running = self._loop.run_in_executor(self._executor, self._run, items)
+            running.add_done_callback(lambda done: self._finish(batch, started, done.result))
+        else:
+            self._finish(batch, started, lambda: self._run(items))
 
     def _next_batch(self) -> list[Waiting[Item, Result]]:
         """Take what is first in line, leaving out those whose caller has gone."""
@@ -120,24 +140,33 @@ class Batcher(Generic[Item, Result]):
                 batch.append(waiting)
         return batch
 
-    async def _run_batch(self, batch: list[Waiting[Item, Result]]) -> None:
-        started = time.perf_counter()
-        items = [waiting.item for waiting in batch]
+    def _finish(
+        self, batch: list[Waiting[Item, Result]], started: float, outcome: Callable[[], Sequence[Result]]
+    ) -> None:
         try:
-            results = await asyncio.get_running_loop().run_in_executor(self._executor, self._run, items)
+            results = outcome()
             if len(results) != len(batch):
                 raise RuntimeError(f"{len(batch)} items went in and {len(results)} results came out")
-        except asyncio.CancelledError:
-            for waiting in batch:
-                settle(waiting, NotReadyError("The service is stopping."))
-            raise
         except Exception as error:  # whatever it is, it belongs to those who wait, and the next batch may do better
             for waiting in batch:
                 settle(waiting, error)
+        except asyncio.CancelledError:  # the executor was shut down with the batch in its queue
+            for waiting in batch:
+                settle(waiting, NotReadyError("The service is stopping."))
+        else:
+            ran = time.perf_counter() - started
+            for waiting, result in zip(batch, results, strict=True):
+                settle(waiting, Completed(result, started - waiting.since, ran))
+        self._end()
+
+    def _end(self) -> None:
+        """Go on with what has come in meanwhile."""
+        if self._waiting:
+            self._schedule()
             return
-        ran = time.perf_counter() - started
-        for waiting, result in zip(batch, results, strict=True):
-            settle(waiting, Completed(result, started - waiting.since, ran))
+        self._busy = False
+        if not self._open:
+            self._ended.set()
 
 
 def settle(waiting: Waiting[Item, Result], outcome: Completed[Result] | Exception) -> None:

@@ -14,13 +14,13 @@ from PIL import Image
 
 from app.box import Box
 from app.bundle import Thresholds
-from app.engine import Engine, Images, Scores
-from app.image import Format, decode
+from app.engine import Engine, Scores, below
+from app.image import Format, Picture, decode
 from app.normalize import Grey, Mode, normalize
 from app.schemas import BoxInfo, InputInfo, Prediction, Reason
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Prepared:
     """A picture ready for a network, and how it came to be so."""
 
@@ -35,12 +35,13 @@ class Prepared:
     box: Box | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Score:
     """What a network makes of one picture."""
 
     probabilities: Sequence[float]  # ten, summing to 1
     typicality: float
+    unsure: bool = False  # a second opinion is due
 
 
 def prepare(data: bytes, max_pixels: int, mode: Mode = "auto") -> Prepared:
@@ -49,7 +50,11 @@ def prepare(data: bytes, max_pixels: int, mode: Mode = "auto") -> Prepared:
     Raises:
         RequestError: it is no image that we take.
     """
-    picture = decode(data, max_pixels)
+    return prepare_decoded(decode(data, max_pixels), mode)
+
+
+def prepare_decoded(picture: Picture, mode: Mode = "auto") -> Prepared:
+    """Normalise a picture."""
     result = normalize(picture.pixels, mode)
     return Prepared(
         pixels=result.pixels,
@@ -64,16 +69,16 @@ def prepare(data: bytes, max_pixels: int, mode: Mode = "auto") -> Prepared:
     )
 
 
-def score(engine: Engine, pictures: list[Grey]) -> list[Score]:
-    """Run up to a batch of ``(28, 28)`` pictures through an engine."""
-    images: Images = np.stack(pictures)
-    scores: Scores = engine(images)
-    return [
-        Score(probabilities, typicality)
-        for probabilities, typicality in zip(
-            scores.probabilities.astype(np.float64).round(6).tolist(), scores.typicality.tolist(), strict=True
-        )
-    ]
+def score(engine: Engine, pictures: Sequence[Grey], gate: Thresholds | None = None) -> list[Score]:
+    """Run up to a batch of ``(28, 28)`` pictures through an engine, and tell what a gate does not let pass."""
+    return listed(engine(np.stack(pictures)), gate)
+
+
+def listed(scores: Scores, gate: Thresholds | None = None) -> list[Score]:
+    """The scores of a batch, a picture each."""
+    unsure = below(scores, gate).tolist() if gate else [False] * len(scores.typicality)
+    probabilities = scores.probabilities.astype(np.float64).round(6).tolist()
+    return list(map(Score, probabilities, scores.typicality.tolist(), unsure))
 
 
 def answer(

@@ -49,6 +49,10 @@ class CrowdedPictureError(RequestError):
     """There is more on the picture than is read at once."""
 
 
+class UnknownModelError(RequestError):
+    """There is no model of that name and version here."""
+
+
 class OverloadedError(DigitserveError):
     """More requests wait than may wait. Trying again in a moment is right."""
 

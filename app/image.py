@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.box import Box
-from app.errors import BrokenImageError, ImageSizeError, UnsupportedMediaError
+from app.errors import BrokenImageError, ImageSizeError, RequestError, UnsupportedMediaError
 
 Format = Literal["PNG", "JPEG", "WEBP", "BMP", "GIF"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -50,6 +50,37 @@ class Picture:
         return box.scaled(self.width / self.pixels.shape[1]).within_size(self.width, self.height)
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An image whose header was read."""
+
+    format: Format
+    image: Image.Image
+
+    @property
+    def pixels(self) -> int:
+        """How many it has."""
+        return self.image.width * self.image.height
+
+    def decode(self) -> Picture:
+        """Decode the image; of an animation, the first frame.
+
+        Raises:
+            BrokenImageError: it cannot be decoded.
+        """
+        size = self.image.size
+        try:
+            with self.image as image:
+                if self.format == "JPEG" and image.mode in ("L", "RGB"):
+                    image.draft("L", (ENOUGH, ENOUGH))
+                image.load()
+                orientation = orientation_of(image)
+                width, height = size[::-1] if orientation in SIDEWAYS else size
+                return Picture(self.format, width, height, to_grey(upright(image, orientation)))
+        except Exception as error:
+            raise refusal(self.format, error) from error
+
+
 def identify(data: bytes) -> Format:
     """Tell an image's type by its first bytes; what its sender calls it does not count.
 
@@ -69,36 +100,35 @@ def identify(data: bytes) -> Format:
     raise UnsupportedMediaError(f"This is not an image of a type that we take: {', '.join(FORMATS)}.")
 
 
-def decode(data: bytes, max_pixels: int) -> Picture:
-    """Decode an image; of an animation, the first frame.
+def open_image(data: bytes, max_pixels: int) -> Opened:
+    """Look at an image's header, and decode nothing yet.
 
     Raises:
         UnsupportedMediaError: not of a type that we take.
-        ImageSizeError: more than ``max_pixels``; no pixel was decoded.
-        BrokenImageError: it begins as one of ours and cannot be decoded.
+        ImageSizeError: more than ``max_pixels``.
+        BrokenImageError: it begins as one of ours and its header cannot be read.
     """
     kind = identify(data)
     try:
-        with Image.open(io.BytesIO(data), formats=(kind,)) as image:
-            if image.width * image.height > max_pixels:
-                raise ImageSizeError(
-                    f"The image has {image.width} x {image.height} pixels, and {max_pixels:,} are allowed."
-                )
-            size = image.size
-            if kind == "JPEG" and image.mode in ("L", "RGB"):
-                image.draft("L", (ENOUGH, ENOUGH))
-            image.load()
-            orientation = orientation_of(image)
-            width, height = size[::-1] if orientation in SIDEWAYS else size
-            return Picture(kind, width, height, to_grey(upright(image, orientation)))
-    except ImageSizeError:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # Pillow's own limit, met while opening
-        raise ImageSizeError(f"The image is far larger than the {max_pixels:,} pixels that are allowed.") from None
-    except Exception as error:  # hostile files make Pillow raise nearly anything, and all of it means the same
-        raise BrokenImageError(
-            f"The image begins as {kind} and cannot be decoded: it is damaged or cut short."
-        ) from error
+        image = Image.open(io.BytesIO(data), formats=(kind,))
+    except Exception as error:
+        raise refusal(kind, error) from error
+    if image.width * image.height > max_pixels:
+        image.close()
+        raise ImageSizeError(f"The image has {image.width} x {image.height} pixels, and {max_pixels:,} are allowed.")
+    return Opened(kind, image)
+
+
+def decode(data: bytes, max_pixels: int) -> Picture:
+    """Decode an image file; raises what ``open_image`` and ``Opened.decode`` do."""
+    return open_image(data, max_pixels).decode()
+
+
+def refusal(kind: Format, error: Exception) -> RequestError:
+    """What it means that Pillow fails: hostile files make it raise nearly anything, and nearly all means the same."""
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):  # Pillow's own limit
+        return ImageSizeError("The image has far more pixels than are allowed.")
+    return BrokenImageError(f"The image begins as {kind} and cannot be decoded: it is damaged or cut short.")
 
 
 def orientation_of(image: Image.Image) -> int:

@@ -6,8 +6,8 @@ open the batcher, be ready. What fails on the way stops the start with one line.
 
 import logging
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import TypedDict
 
 import cv2
@@ -16,21 +16,25 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import app
 from app import bundle, problems
-from app.batcher import Batcher
 from app.bundle import Bundle
-from app.classifier import Score, score
-from app.engine import Engine, fast_part, open_engine, self_test
+from app.cores import cores
+from app.engine import Engine, open_engine, self_test
 from app.errors import StartupError
-from app.normalize import Grey
+from app.inference import Inference
+from app.log import AccessLog
+from app.metrics import Metrics
+from app.observe import Observe
 from app.openapi import describe
-from app.request_id import RequestId
-from app.routes import operations, pages, predict, read
+from app.routes import batch, openinference, operations, pages, predict, read
 from app.schemas import Info, Limits, ModelInfo
-from app.segment import MOST_CANDIDATES
 from app.service import Service
 from app.settings import Settings
+from app.shortcut import Shortcut
 
 logger = logging.getLogger(__name__)
+
+# Multiply-adds for one picture up to which a network runs in the event loop. See docs/performance.md.
+LIGHT = 15_000_000
 
 
 class State(TypedDict):
@@ -39,8 +43,14 @@ class State(TypedDict):
     service: Service
 
 
-def create_app(settings: Settings) -> FastAPI:
+def from_environment() -> ASGIApp:
+    """The service of a worker, which is a process of its own and is told its settings by the environment."""
+    return create_app(Settings())
+
+
+def create_app(settings: Settings) -> ASGIApp:
     """Build the service. The model is loaded when the app starts, not here."""
+    metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
@@ -48,20 +58,23 @@ def create_app(settings: Settings) -> FastAPI:
         engine = open_engine(model, settings.engine, settings.device, settings.threads, settings.network)
         self_test(engine, model)
         cv2.setNumThreads(settings.threads)  # of its own accord it would take every core for each picture
-        batcher: Batcher[Grey, Score] = Batcher(
-            partial(score, engine),
-            max_batch=settings.batch_max,
-            max_wait=settings.batch_wait_ms / 1000,
+        inference = Inference(
+            engine,
+            in_loop=engine.name == "onnxruntime" and lightest(model, settings.network) <= LIGHT,
+            batch_max=settings.batch_max,
+            batch_wait=settings.batch_wait_ms / 1000,
             max_waiting=settings.max_inflight,
+            max_bulk=8 * settings.max_batch,
+            on_batch=metrics.batch_size.observe,
         )
-        scout: Batcher[Grey, Score] = Batcher(
-            partial(score, fast_part(engine)), max_batch=MOST_CANDIDATES, max_waiting=2 * MOST_CANDIDATES
-        )
-        async with batcher, scout:
-            service = Service(settings, describe_service(settings, model, engine), batcher, scout, ready=True)
-            logger.info("%s is ready on %s (%s)", model.manifest.id, engine.name, engine.device)
-            yield {"service": service}
-            service.ready = False
+        metrics.forget_dead_workers()
+        with ThreadPoolExecutor(max(1, cores() // settings.workers), thread_name_prefix="pictures") as pool:
+            async with inference:
+                info = describe_service(settings, model, engine)
+                service = Service(settings, info, inference, pool, metrics, ready=True)
+                logger.info("%s is ready on %s (%s)", model.manifest.id, engine.name, engine.device)
+                yield {"service": service}
+                service.ready = False
 
     service_app = FastAPI(
         title="digitserve",
@@ -71,16 +84,20 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
     )
-    service_app.add_middleware(RequestId)
     service_app.add_middleware(StartupReport)
     problems.install(service_app)
-    service_app.include_router(predict.router)
-    service_app.include_router(read.router)
-    service_app.include_router(operations.router)
-    service_app.include_router(pages.router)
+    for part in (predict, batch, read, openinference, operations, pages):
+        service_app.include_router(part.router)
     service_app.mount("/assets", pages.assets())
     describe(service_app)
-    return service_app
+    log = AccessLog() if settings.log_level in ("info", "debug") else None
+    return Observe(Shortcut(service_app), metrics, log)
+
+
+def lightest(model: Bundle, network: str | None) -> int:
+    """Multiply-adds of the network that reads every picture."""
+    networks = model.manifest.networks
+    return networks[network or next(iter(networks))].macs
 
 
 def describe_service(settings: Settings, model: Bundle, engine: Engine) -> Info:

@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from app.openinference import InferenceRequest
 from app.schemas import EXAMPLE_PREDICTION
 
 HEADERS = {
@@ -29,10 +30,15 @@ def describe(app: FastAPI) -> None:
     def corrected() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = generate()
-            for operations in document["paths"].values():
+            schemas = document["components"]["schemas"]
+            request = InferenceRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(request.pop("$defs"), InferenceRequest=request)  # its body may be binary: FastAPI sees none
+            for path, operations in document["paths"].items():
                 for operation in operations.values():
+                    if "HTTPValidationError" in str(operation["responses"].get("422")):
+                        del operation["responses"]["422"]  # FastAPI's own; what cannot be understood is a 400 here
                     for status, response in operation["responses"].items():
-                        correct(status, response)
+                        correct(path, status, response)
             answered = document["paths"]["/predict"]["post"]["responses"]["200"]
             answered["headers"] = HEADERS | TIMING
             # FastAPI drops what is null, and an example without its null would not be what the schema asks for.
@@ -44,8 +50,8 @@ def describe(app: FastAPI) -> None:
     app.openapi = corrected  # type: ignore[method-assign]
 
 
-def correct(status: str, response: dict[str, Any]) -> None:
+def correct(path: str, status: str, response: dict[str, Any]) -> None:
     """Errors are application/problem+json, which FastAPI cannot be told; every answer has its headers."""
-    if int(status) >= 400:
+    if int(status) >= 400 and not path.startswith("/v2"):
         response["content"] = {"application/problem+json": response["content"]["application/json"]}
     response["headers"] = HEADERS | (RETRY if status == "503" else {})

@@ -13,8 +13,10 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import Scope
 
 from app import errors
+from app.errors import DigitserveError
 from app.schemas import Problem
 
 logger = logging.getLogger(__name__)
@@ -22,6 +24,7 @@ logger = logging.getLogger(__name__)
 # exception: (status, slug of the type, title)
 TABLE: dict[type[Exception], tuple[int, str, str]] = {
     errors.MalformedRequestError: (400, "malformed-request", "The request is malformed"),
+    errors.UnknownModelError: (404, "unknown-model", "There is no such model here"),
     errors.BodyTooLargeError: (413, "body-too-large", "The body is too large"),
     errors.UnsupportedMediaError: (415, "unsupported-media", "Not an image of a type that we take"),
     errors.BrokenImageError: (422, "broken-image", "The image cannot be decoded"),
@@ -38,25 +41,39 @@ TITLES = {404: "There is nothing at this address", 405: "This address does not t
 
 
 def problem(
-    request: Request, status: int, slug: str, title: str, detail: str, headers: dict[str, str] | None = None
+    scope: Scope, status: int, slug: str, title: str, detail: str, headers: dict[str, str] | None = None
 ) -> JSONResponse:
-    """Answer with an error."""
-    request_id: str = request.state.request_id
-    body = Problem(
-        type=f"urn:problem-type:digitserve:{slug}", title=title, status=status, detail=detail, request_id=request_id
+    """Answer with an error: as a problem, or under ``/v2`` as that protocol has it."""
+    if scope["path"].startswith(f"{scope['root_path']}/v2"):
+        return JSONResponse({"error": detail}, status, headers=headers)
+    body = described(scope, status, slug, title, detail)
+    return JSONResponse(body.model_dump(), status, headers=headers, media_type="application/problem+json")
+
+
+def described(scope: Scope, status: int, slug: str, title: str, detail: str) -> Problem:
+    return Problem(
+        type=f"urn:problem-type:digitserve:{slug}",
+        title=title,
+        status=status,
+        detail=detail,
+        request_id=scope["state"]["request_id"],
     )
-    # The id is set here too, for the answer to an unforeseen error does not pass through the middleware.
-    return JSONResponse(
-        body.model_dump(),
-        status,
-        headers={"X-Request-ID": request_id, **(headers or {})},
-        media_type="application/problem+json",
-    )
+
+
+def answer_to(scope: Scope, error: DigitserveError) -> JSONResponse:
+    """Answer with an error of the table."""
+    status, slug, title = TABLE[type(error)]
+    return problem(scope, status, slug, title, str(error), HEADERS.get(status))
+
+
+def in_place_of_answer(scope: Scope, error: DigitserveError) -> Problem:
+    """An error of the table as one of several answers."""
+    return described(scope, *TABLE[type(error)], str(error))
 
 
 async def on_domain_error(request: Request, error: Exception) -> Response:
-    status, slug, title = TABLE[type(error)]
-    return problem(request, status, slug, title, str(error), HEADERS.get(status))
+    assert isinstance(error, DigitserveError)
+    return answer_to(request.scope, error)
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:
@@ -66,7 +83,7 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     title = TITLES.get(error.status_code, phrase)
     slug = phrase.lower().replace(" ", "-")
     detail = f"{request.method} {request.url.path[:200]}: {error.detail}. The addresses are listed at /docs."
-    return problem(request, error.status_code, slug, title, detail, dict(error.headers or {}))
+    return problem(request.scope, error.status_code, slug, title, detail, dict(error.headers or {}))
 
 
 async def on_invalid(request: Request, error: Exception) -> Response:
@@ -74,7 +91,7 @@ async def on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     detail = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}."
-    return problem(request, *TABLE[errors.MalformedRequestError], detail)
+    return problem(request.scope, *TABLE[errors.MalformedRequestError], detail)
 
 
 async def on_disconnect(request: Request, error: Exception) -> Response:
@@ -85,7 +102,7 @@ async def on_disconnect(request: Request, error: Exception) -> Response:
 async def on_unforeseen(request: Request, error: Exception) -> Response:
     """Answer a fault of ours without a word of its cause, which the server logs."""
     return problem(
-        request,
+        request.scope,
         500,
         "internal-error",
         "Something went wrong here",

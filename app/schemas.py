@@ -87,6 +87,11 @@ class Prediction(Answer):
     model: str = Field(description="name and version of the model that answered")
     preview: str = Field("", description="the 28x28 picture that the network saw, as a data: URI; only if asked for")
 
+    def to_json(self) -> bytes:
+        """This as the service answers it: without a preview that nobody asked for."""
+        # What model_dump_json calls, less its copy to str and back.
+        return self.__pydantic_serializer__.to_json(self, exclude_unset=True)
+
 
 class ReadDigit(Answer):
     """One digit of a number."""
@@ -128,6 +133,14 @@ class Problem(Answer):
     status: int = Field(description="the HTTP status, again")
     detail: str = Field(description="what is wrong with this request, and what to do")
     request_id: str = Field(description="the X-Request-ID of this request")
+
+
+class Batch(Answer):
+    """An answer for each picture of a request, in order."""
+
+    predictions: list[Prediction | Problem] = Field(
+        description="in the order of the files; a picture that cannot be read has its problem in its place"
+    )
 
 
 class Health(Answer):

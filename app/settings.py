@@ -32,7 +32,10 @@ class Settings(BaseSettings):
         "auto", description="auto: the careful network reads what the fast one is unsure of; or one of them alone."
     )
     threads: int = Field(1, ge=1, description="Threads that one batch is computed with on a CPU.")
+    workers: int = Field(1, ge=1, le=64, description="Processes that serve, each with the model of its own.")
     max_body_bytes: int = Field(10_000_000, ge=1, description="Bytes of a request body at most; past it, 413.")
+    max_batch: int = Field(1024, ge=1, description="Pictures in one request at most, where several may be sent.")
+    max_batch_bytes: int = Field(67_108_864, ge=1, description="Bytes of such a request's body at most; past it, 413.")
     max_pixels: int = Field(25_000_000, ge=784, description="Pixels of an image at most; past it, 422.")
     max_inflight: int = Field(1024, ge=1, description="Pictures that may wait to be read; past it, 503.")
     batch_max: int = Field(64, ge=1, description="Pictures in one batch at most.")
@@ -47,3 +50,7 @@ class Settings(BaseSettings):
     def network(self) -> str | None:
         """The one network of the model that answers, or None where all of it does."""
         return None if self.cascade == "auto" else self.cascade
+
+    def as_environment(self) -> dict[str, str]:
+        """What was set, as variables that make the same settings in another process."""
+        return {f"DIGITS_{name.upper()}": str(getattr(self, name)) for name in sorted(self.model_fields_set)}

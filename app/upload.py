@@ -1,73 +1,76 @@
-"""A request's body -> the bytes of one image, within the limit, as they arrive, never on disk.
+"""The body of a request -> the bytes of its image, or of several.
 
-Three forms: ``multipart/form-data`` with one file part, the image itself, and JSON ``{"image": "<base64>"}``. Knows
-nothing of what is in the image.
+Three forms: ``multipart/form-data`` with file parts, the image itself, and JSON ``{"image": "<base64>"}``. The body is
+in memory, within the limit, and never on disk. Knows nothing of what is in an image.
 """
 
 import base64
 import binascii
-from collections.abc import AsyncIterator
+import re
 
 from pydantic import ValidationError
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from app.errors import BodyTooLargeError, MalformedRequestError, UnsupportedMediaError
+from app.errors import MalformedRequestError, UnsupportedMediaError
 from app.schemas import ImageBody
 
-MAX_PARTS = 16  # in one form; more is not somebody's picture
+MAX_FIELDS = 16  # parts of a form beside its files; more is not somebody's picture
+
+# The head of a file's part, as nearly every client writes it. Whatever is written otherwise is left to the parser.
+FILE_HEAD = re.compile(
+    rb'(?i:content-disposition): form-data; name="[^"\\\r\n]*"; filename="[^"\\\r\n]+"'
+    rb"(?:\r\n(?i:content-type): [^\r\n]*)?"
+)
+BOUNDARY = re.compile(rb"multipart/form-data; ?boundary=([A-Za-z0-9'()+_,./:=?-]{1,70})")
 
 
-async def read_image(
-    content_type: str | None, content_length: str | None, stream: AsyncIterator[bytes], limit: int
-) -> bytes:
-    """Take the image out of a request.
+def take_image(content_type: bytes, body: bytes) -> bytes:
+    """Take the one image out of a body.
 
     Args:
-        content_type: the header; none is taken as the image itself.
-        content_length: the header, if there is one.
-        stream: the body, in chunks.
-        limit: bytes of the body at most.
+        content_type: the header; none, empty, is taken as the image itself.
+        body: all of it.
 
     Raises:
-        BodyTooLargeError: the body is, or says that it is, over the limit.
         MalformedRequestError: there is not one image in it.
         UnsupportedMediaError: the body is in none of the three forms.
     """
-    if content_length and content_length.isdecimal() and int(content_length) > limit:
-        raise too_large(limit)
-    body = bounded(stream, limit)
-    kind, options = parse_options_header(content_type or "application/octet-stream")
+    if plain := BOUNDARY.fullmatch(content_type):
+        return one_of(read_form(plain[1], body, most=1))
+    kind, options = parse_options_header(content_type or b"application/octet-stream")
     if kind == b"multipart/form-data":
-        return await read_form(options.get(b"boundary", b""), body)
+        return one_of(read_form(options.get(b"boundary", b""), body, most=1))
     if kind.startswith(b"image/") or kind == b"application/octet-stream":
-        return not_empty(b"".join([chunk async for chunk in body]))
+        return not_empty(body)
     if kind == b"application/json":
-        return read_json(b"".join([chunk async for chunk in body]))
+        return read_json(body)
     raise UnsupportedMediaError(
         "Send multipart/form-data with one file, or the image itself as image/png (or jpeg, webp, bmp, gif), "
         'or application/json {"image": "<base64>"}.'
     )
 
 
-def too_large(limit: int) -> BodyTooLargeError:
-    return BodyTooLargeError(f"The body is larger than the {limit:,} bytes that are allowed.")
+def take_images(content_type: bytes, body: bytes, most: int) -> list[bytes]:
+    """Take the file parts out of a form, in order; one that is empty is an empty one.
+
+    Raises:
+        MalformedRequestError: there is none, or more than ``most``.
+        UnsupportedMediaError: the body is no form.
+    """
+    kind, options = parse_options_header(content_type)
+    if kind != b"multipart/form-data":
+        raise UnsupportedMediaError("Send multipart/form-data with a file part for each image.")
+    files = read_form(options.get(b"boundary", b""), body, most)
+    if not files:
+        raise MalformedRequestError("The form has no file; send some, as -F file=@a.png -F file=@b.png does.")
+    return files
 
 
 def not_empty(data: bytes) -> bytes:
     if not data:
         raise MalformedRequestError("The body is empty: there is no image in it.")
     return data
-
-
-async def bounded(stream: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:
-    """Pass chunks on, and stop at the first that goes past the limit."""
-    received = 0
-    async for chunk in stream:
-        received += len(chunk)
-        if received > limit:
-            raise too_large(limit)
-        yield chunk
 
 
 def read_json(body: bytes) -> bytes:
@@ -90,35 +93,63 @@ def read_json(body: bytes) -> bytes:
         raise MalformedRequestError("The image is not valid base64.") from None
 
 
-async def read_form(boundary: bytes, body: AsyncIterator[bytes]) -> bytes:
-    """Take the one file out of a form; fields that are no files are passed over."""
+def one_of(files: list[bytes]) -> bytes:
+    if len(files) != 1:
+        raise MalformedRequestError("The form has no file; send one, as -F file=@digit.png does.")
+    if not files[0]:
+        raise MalformedRequestError("The file in the form is empty.")
+    return files[0]
+
+
+def read_form(boundary: bytes, body: bytes, most: int) -> list[bytes]:
+    """Take up to ``most`` files out of a form; fields that are no files are passed over."""
+    files = files_alone(boundary, body, most)
+    return parse_form(boundary, body, most) if files is None else files
+
+
+def files_alone(boundary: bytes, body: bytes, most: int) -> list[bytes] | None:
+    """Take the files out of a form that has nothing but files, as most have; None where it may be anything else.
+
+    Found by splitting at the boundary, where the parser goes from byte to byte.
+    """
+    if not boundary:
+        return None
+    parts = (b"\r\n" + body).split(b"\r\n--" + boundary, most + 1)
+    if parts[0] or parts[-1] not in (b"--\r\n", b"--"):
+        return None
+    files = []
+    for part in parts[1:-1]:
+        head_end = part.find(b"\r\n\r\n")
+        if not part.startswith(b"\r\n") or not FILE_HEAD.fullmatch(part, 2, head_end):
+            return None
+        files.append(part[head_end + 4 :])
+    return files
+
+
+def parse_form(boundary: bytes, body: bytes, most: int) -> list[bytes]:
+    """Take the files out of any form."""
     if not boundary:
         raise MalformedRequestError("The multipart/form-data content type names no boundary.")
-    form = Form()
+    form = Form(most)
     try:
         parser = form.parser(boundary)
-        async for chunk in body:
-            parser.write(chunk)
+        parser.write(body)
         parser.finalize()
     except FormParserError:
         raise MalformedRequestError("The multipart/form-data body is malformed.") from None
     if not form.ended:
         raise MalformedRequestError("The multipart/form-data body is empty or cut short.")
-    if len(form.files) != 1:
-        found = "no file" if not form.files else f"{len(form.files)} files"
-        raise MalformedRequestError(f"The form has {found}; send one, as -F file=@digit.png does.")
-    if not form.files[0]:
-        raise MalformedRequestError("The file in the form is empty.")
-    return bytes(form.files[0])
+    return [bytes(file) for file in form.files]
 
 
 class Form:
     """Gathers the file parts of a form from the callbacks of python-multipart's parser."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
         self.files: list[bytearray] = []
         self.ended = False
-        self._parts = 0
+        self._most = most  # files
+        self._fields = 0
         self._name = bytearray()
         self._value = bytearray()
         self._disposition = b""
@@ -139,9 +170,6 @@ class Form:
         )
 
     def _on_part_begin(self) -> None:
-        self._parts += 1
-        if self._parts > MAX_PARTS:
-            raise MalformedRequestError(f"The form has more than {MAX_PARTS} parts; send one file.")
         self._disposition = b""
         self._file = None
 
@@ -165,6 +193,13 @@ class Form:
         if kind == b"form-data" and named:
             self._file = bytearray()
             self.files.append(self._file)
+            if len(self.files) > self._most:
+                allowed = "one" if self._most == 1 else f"{self._most:,} at most"
+                raise MalformedRequestError(f"The form has {len(self.files):,} files or more; send {allowed}.")
+            return
+        self._fields += 1
+        if self._fields > MAX_FIELDS:
+            raise MalformedRequestError(f"The form has more than {MAX_FIELDS} parts that are no files.")
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         if self._file is not None:

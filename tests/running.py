@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,7 +76,8 @@ def wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> str:
         if process.poll() is not None:
             raise RuntimeError(f"the server ended with {process.returncode}:\n{log.read_text()}")
         if found := re.search(r"running on (http://[\d.]+:\d+)", log.read_text()):
-            httpx.get(f"{found[1]}/readyz").raise_for_status()
-            return found[1]
+            with suppress(httpx.ConnectError):  # of several workers, none may listen yet
+                httpx.get(f"{found[1]}/readyz").raise_for_status()
+                return found[1]
         time.sleep(0.02)
     raise TimeoutError(log.read_text())

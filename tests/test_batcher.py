@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 
 from app.batcher import Batcher
 from app.errors import NotReadyError, OverloadedError
+
+THREAD = ThreadPoolExecutor(1)
 
 
 class Squares:
@@ -43,7 +46,7 @@ def test_an_item_gets_its_own_result() -> None:
     """Whatever batch it is in, an item's result is that of the item."""
 
     async def check() -> None:
-        async with Batcher(Squares(), max_batch=3, max_waiting=100) as batcher:
+        async with Batcher(Squares(), THREAD, max_batch=3, max_waiting=100) as batcher:
             done = await asyncio.gather(*(batcher.submit(item) for item in range(20)))
         assert [completed.result for completed in done] == [item * item for item in range(20)]
 
@@ -55,7 +58,7 @@ def test_what_waits_while_a_batch_runs_is_the_next_batch() -> None:
 
     async def check() -> None:
         squares = Squares(seconds=0.05)
-        async with Batcher(squares, max_batch=4, max_waiting=100) as batcher:
+        async with Batcher(squares, THREAD, max_batch=4, max_waiting=100) as batcher:
             first = asyncio.create_task(batcher.submit(0))
             await asyncio.sleep(0.02)
             rest = [asyncio.create_task(batcher.submit(item)) for item in range(1, 8)]
@@ -66,13 +69,38 @@ def test_what_waits_while_a_batch_runs_is_the_next_batch() -> None:
     run(check)
 
 
+def test_in_the_loop_what_comes_in_one_turn_is_a_batch() -> None:
+    """Without an executor, items that are submitted before the loop turns share a batch, and no thread is used."""
+
+    async def check() -> None:
+        squares = Squares()
+        async with Batcher(squares, None, max_batch=4, max_waiting=100) as batcher:
+            await asyncio.gather(*(batcher.submit(item) for item in range(6)))
+        assert squares.batches == [[0, 1, 2, 3], [4, 5]]
+        assert squares.threads == {threading.get_ident()}
+
+    run(check)
+
+
+def test_each_batch_is_told_of() -> None:
+    """The sizes of the batches are handed to whoever counts them."""
+
+    async def check() -> None:
+        sizes: list[int] = []
+        async with Batcher(Squares(), None, max_batch=4, max_waiting=100, on_batch=sizes.append) as batcher:
+            await asyncio.gather(*(batcher.submit(item) for item in range(6)))
+        assert sizes == [4, 2]
+
+    run(check)
+
+
 def test_a_batch_waits_for_company_only_if_told_to() -> None:
     """With max_wait, items that come within it share a batch."""
 
     async def check() -> None:
         for wait, batches in ((0.0, 3), (0.2, 1)):
             squares = Squares()
-            async with Batcher(squares, max_batch=8, max_wait=wait, max_waiting=100) as batcher:
+            async with Batcher(squares, THREAD, max_batch=8, max_wait=wait, max_waiting=100) as batcher:
                 tasks = []
                 for item in range(3):
                     tasks.append(asyncio.create_task(batcher.submit(item)))
@@ -87,7 +115,7 @@ def test_a_failure_is_its_batch_s_alone() -> None:
     """The items of a failed batch get its exception; the next batch is served."""
 
     async def check() -> None:
-        async with Batcher(Squares(), max_batch=2, max_waiting=100) as batcher:
+        async with Batcher(Squares(), THREAD, max_batch=2, max_waiting=100) as batcher:
             outcomes = await asyncio.gather(*(batcher.submit(item) for item in (1, -1)), return_exceptions=True)
             assert all(isinstance(outcome, ValueError) for outcome in outcomes)
             assert (await batcher.submit(3)).result == 9
@@ -102,7 +130,7 @@ def test_a_wrong_number_of_results_is_a_failure() -> None:
         def lossy(items: list[int]) -> Sequence[int]:
             return items[:-1]
 
-        async with Batcher(lossy, max_batch=2, max_waiting=100) as batcher:
+        async with Batcher(lossy, THREAD, max_batch=2, max_waiting=100) as batcher:
             with pytest.raises(RuntimeError, match="1 items went in and 0 results came out"):
                 await batcher.submit(1)
 
@@ -113,7 +141,7 @@ def test_one_too_many_is_refused_at_once() -> None:
     """The queue is bounded; who is refused does not wait, who waits is served."""
 
     async def check() -> None:
-        async with Batcher(Squares(seconds=0.05), max_batch=1, max_waiting=2) as batcher:
+        async with Batcher(Squares(seconds=0.05), THREAD, max_batch=1, max_waiting=2) as batcher:
             running = asyncio.create_task(batcher.submit(1))
             await asyncio.sleep(0.02)
             waiting = [asyncio.create_task(batcher.submit(item)) for item in (2, 3)]
@@ -130,7 +158,7 @@ def test_an_item_whose_caller_has_gone_is_not_computed() -> None:
 
     async def check() -> None:
         squares = Squares(seconds=0.05)
-        async with Batcher(squares, max_batch=8, max_waiting=100) as batcher:
+        async with Batcher(squares, THREAD, max_batch=8, max_waiting=100) as batcher:
             first = asyncio.create_task(batcher.submit(1))
             await asyncio.sleep(0.02)
             gone, stays = asyncio.create_task(batcher.submit(2)), asyncio.create_task(batcher.submit(3))
@@ -147,7 +175,7 @@ def test_closing_finishes_what_waits_and_takes_no_more() -> None:
     """Who was let in before the close gets a result; who comes after gets NotReadyError."""
 
     async def check() -> None:
-        async with Batcher(Squares(seconds=0.02), max_batch=1, max_waiting=100) as batcher:
+        async with Batcher(Squares(seconds=0.02), THREAD, max_batch=1, max_waiting=100) as batcher:
             tasks = [asyncio.create_task(batcher.submit(item)) for item in range(5)]
             await asyncio.sleep(0)
         assert [(await task).result for task in tasks] == [0, 1, 4, 9, 16]
@@ -161,7 +189,7 @@ def test_time_is_told_apart() -> None:
     """Waiting and computing are measured each for itself."""
 
     async def check() -> None:
-        async with Batcher(Squares(seconds=0.05), max_batch=1, max_waiting=100) as batcher:
+        async with Batcher(Squares(seconds=0.05), THREAD, max_batch=1, max_waiting=100) as batcher:
             first, second = await asyncio.gather(batcher.submit(1), batcher.submit(2))
         assert first.queue_seconds < 0.04 < first.run_seconds
         assert second.queue_seconds >= first.run_seconds * 0.9
@@ -177,14 +205,17 @@ def test_time_is_told_apart() -> None:
     ),
     st.integers(1, 5),
     st.integers(1, 10),
+    st.sampled_from([THREAD, None]),
 )
 @settings(max_examples=60, deadline=None)
-def test_every_item_ends_once(arrivals: list[tuple[int, float, bool]], max_batch: int, max_waiting: int) -> None:
-    """Whatever arrives, leaves or fails, each item has one end, and it is the right one."""
+def test_every_item_ends_once(
+    arrivals: list[tuple[int, float, bool]], max_batch: int, max_waiting: int, executor: Executor | None
+) -> None:
+    """Whatever arrives, leaves or fails, each item has one end, and it is the right one, in a thread or in the loop."""
 
     async def check() -> None:
         squares = Squares(seconds=0.001)
-        async with Batcher(squares, max_batch=max_batch, max_waiting=max_waiting) as batcher:
+        async with Batcher(squares, executor, max_batch=max_batch, max_waiting=max_waiting) as batcher:
             tasks = []
             for item, pause, leaves in arrivals:
                 await asyncio.sleep(pause)

@@ -1,5 +1,7 @@
 """The OpenAPI document: complete, and true of what the service really answers."""
 
+import json
+import re
 from typing import Any
 
 import httpx
@@ -30,7 +32,20 @@ def check(document: dict[str, Any], method: str, path: str, answer: httpx.Respon
 
 def test_every_address_is_there(document: dict[str, Any]) -> None:
     """What the contract lists is what the document lists."""
-    assert sorted(document["paths"]) == ["/healthz", "/info", "/livez", "/predict", "/read", "/readyz"]
+    ours = ["/healthz", "/info", "/livez", "/metrics", "/predict", "/predict/batch", "/read", "/readyz"]
+    protocol = ["/v2", "/v2/health/live", "/v2/health/ready"]
+    of_model = ["", "/infer", "/ready"]
+    protocol += [f"/v2/models/{{name}}{end}" for end in of_model]
+    protocol += [f"/v2/models/{{name}}/versions/{{version}}{end}" for end in of_model]
+    assert sorted(document["paths"]) == sorted(ours + protocol)
+
+
+def test_no_schema_is_missing(document: dict[str, Any]) -> None:
+    """Every reference in the document leads somewhere, and no answer is described that the service does not give."""
+    text = json.dumps(document)
+    for name in set(re.findall(r"#/components/schemas/(\w+)", text)):
+        assert name in document["components"]["schemas"]
+    assert "HTTPValidationError" not in set(re.findall(r"#/components/schemas/(\w+)", text))
 
 
 def test_every_good_answer_is_as_described(document: dict[str, Any], server: Server, seven: Grey) -> None:
@@ -38,6 +53,13 @@ def test_every_good_answer_is_as_described(document: dict[str, Any], server: Ser
     check(document, "post", "/predict", httpx.post(f"{server.url}/predict", files={"file": png(seven)}))
     check(document, "post", "/predict", httpx.post(f"{server.url}/predict?preview=1", files={"file": png(255 - seven)}))
     check(document, "post", "/read", httpx.post(f"{server.url}/read", files={"file": png(seven)}))
+    two = [("file", ("a.png", png(seven))), ("file", ("b.png", b"no image"))]
+    check(document, "post", "/predict/batch", httpx.post(f"{server.url}/predict/batch", files=two))
+    tensor = {"name": "images", "shape": [1, 28, 28], "datatype": "UINT8", "data": seven.ravel().tolist()}
+    asked = httpx.post(f"{server.url}/v2/models/digitnet/infer", json={"inputs": [tensor]})
+    check(document, "post", "/v2/models/{name}/infer", asked)
+    unknown = httpx.post(f"{server.url}/v2/models/other/infer", json={"inputs": [tensor]})
+    check(document, "post", "/v2/models/{name}/infer", unknown)
     for path in ("/livez", "/readyz", "/healthz", "/info"):
         check(document, "get", path, httpx.get(server.url + path))
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from app.bundle import Bundle
+from tests.pictures import Grey, png
 from tests.running import ROOT, Server, clean_environment, run_app, running
 
 
@@ -56,7 +58,9 @@ def test_an_altered_model_stops_the_start_with_one_line(released: Bundle, tmp_pa
     assert f"{weights}: altered or incomplete" in output
     assert "Traceback" not in output
     assert "running on" not in output
-    assert len([line for line in output.splitlines() if "ERROR" in line]) == 2  # it, and uvicorn's "failed. Exiting."
+    assert (
+        len([line for line in output.splitlines() if '"level": "error"' in line]) == 2
+    )  # it, and uvicorn's "failed. Exiting."
 
 
 def test_a_model_that_misreads_its_golden_digits_is_not_served(released: Bundle, tmp_path: Path) -> None:
@@ -91,6 +95,32 @@ def test_torch_serves_the_same_model_when_asked() -> None:
     with running("--engine", "torch", DIGITS_DEVICE="cpu") as server:
         info = httpx.get(f"{server.url}/info").json()
         assert (info["engine"], info["device"]) == ("torch", "cpu")
+
+
+def test_metrics_count_what_was_asked(server: Server, seven: Grey) -> None:
+    """Prometheus's own parser reads them: requests by address and status, digits by what was read, batches, times."""
+
+    def counts() -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+        text = httpx.get(f"{server.url}/metrics").raise_for_status().text
+        return {
+            (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+
+    before = counts()
+    httpx.post(f"{server.url}/predict", files={"file": png(seven)})
+    httpx.post(f"{server.url}/predict?normalize=auto", files={"file": png(seven)})
+    httpx.post(f"{server.url}/predict", content=b"no image", headers={"Content-Type": "image/png"})
+    httpx.get(f"{server.url}/nothing/of/the/kind")
+    grown = {key: value - before.get(key, 0) for key, value in counts().items()}
+    predict = (("method", "POST"), ("path", "/predict"))
+    assert grown["http_requests_total", (*predict, ("status", "200"))] == 2
+    assert grown["http_requests_total", (*predict, ("status", "415"))] == 1
+    assert grown["http_requests_total", (("method", "GET"), ("path", "other"), ("status", "404"))] == 1
+    assert grown["http_request_duration_seconds_count", (("path", "/predict"),)] == 3
+    assert grown["digits_predictions_total", (("accepted", "true"), ("digit", "7"))] == 2
+    assert grown["digits_batch_size_count", ()] == grown["digits_inference_duration_seconds_count", ()] == 2
 
 
 def test_a_stop_is_clean() -> None:

@@ -7,8 +7,9 @@ import httpx
 from fastapi import FastAPI
 
 from app import errors, problems
+from app.metrics import Metrics
+from app.observe import Observe
 from app.problems import TABLE
-from app.request_id import RequestId
 
 
 def test_every_error_of_a_request_is_in_the_table() -> None:
@@ -30,7 +31,6 @@ def test_types_tell_apart() -> None:
 def get(path: str) -> httpx.Response:
     """Ask an app whose addresses fail, without a network."""
     app = FastAPI()
-    app.add_middleware(RequestId)
     problems.install(app)
 
     @app.get("/fault")
@@ -42,7 +42,7 @@ def get(path: str) -> httpx.Response:
         raise errors.OverloadedError("Too many requests wait already.")
 
     async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        transport = httpx.ASGITransport(Observe(app, Metrics(), None), raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             return await client.get(path, headers={"X-Request-ID": "r1"})
 

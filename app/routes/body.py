@@ -1,14 +1,12 @@
-"""What the routes that take one image have in common: its three forms, and how they are described."""
+"""What the routes that take pictures have in common: how a body is received, and how it is described."""
 
 from typing import Any
 
-from fastapi import Request
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope
 
+from app.errors import BodyTooLargeError
 from app.schemas import EXAMPLE_IMAGE, ImageBody
-from app.service import Service
-from app.upload import read_image
-
-SMALL = 32_768  # bytes; an image file over this is worked on in a thread, so that the others need not wait
 
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 ONE_IMAGE: dict[str, Any] = {
@@ -37,18 +35,38 @@ ONE_IMAGE: dict[str, Any] = {
 }
 
 
-async def image_in(request: Request, service: Service) -> bytes:
-    """Take the image out of a request's body.
+async def receive_body(scope: Scope, receive: Receive, limit: int) -> tuple[bytes, bytes]:
+    """Receive a request's body, and with it its content type, which is empty where there is none.
 
     Raises:
-        RequestError: there is not one in it, or it is larger than the limit.
+        BodyTooLargeError: the body is, or says that it is, over the limit; no more of it is received.
+        ClientDisconnect: the client went away before its end.
     """
-    headers = request.headers
-    return await read_image(
-        headers.get("content-type"), headers.get("content-length"), request.stream(), service.settings.max_body_bytes
-    )
+    content_type = b""
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            content_type = value
+        elif name == b"content-length" and value.isdigit() and int(value) > limit:
+            raise too_large(limit)
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message.get("more_body"):
+        gathered = bytearray(body)
+        while message.get("more_body") and len(gathered) <= limit:
+            message = await receive()
+            gathered += message.get("body", b"")
+        body = bytes(gathered)
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    if len(body) > limit:
+        raise too_large(limit)
+    return content_type, body
+
+
+def too_large(limit: int) -> BodyTooLargeError:
+    return BodyTooLargeError(f"The body is larger than the {limit:,} bytes that are allowed.")
 
 
 def server_timing(**seconds: float) -> str:
     """Say where the time of an answer went, as the header Server-Timing has it."""
-    return ", ".join(f"{name};dur={duration * 1e3:.3f}" for name, duration in seconds.items())
+    return ", ".join([f"{name};dur={duration * 1e3:.3f}" for name, duration in seconds.items()])

@@ -1,6 +1,7 @@
 """What operators and orchestrators ask: is it alive, is it ready, what is it."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.errors import NotReadyError
 from app.problems import responses
@@ -31,3 +32,9 @@ router.add_api_route("/healthz", readyz, response_model=Health, summary="The sam
 async def info(service: CurrentService) -> Info:
     """Name the model, the engine, the limits and the thresholds."""
     return service.info
+
+
+@router.get("/metrics", summary="Counts, for Prometheus", response_class=Response)
+async def metrics(service: CurrentService) -> Response:
+    """Answer in Prometheus's text format, for all workers together."""
+    return Response(service.metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,17 +1,18 @@
 """POST /predict: one image in any of three forms, one prediction."""
 
-import asyncio
 import time
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
+from starlette.types import Receive, Scope
 
-from app.classifier import answer, prepare
+from app.classifier import answer
 from app.normalize import Mode
 from app.problems import responses
-from app.routes.body import ONE_IMAGE, SMALL, image_in, server_timing
+from app.routes.body import ONE_IMAGE, receive_body, server_timing
 from app.schemas import Prediction
-from app.service import CurrentService
+from app.service import CurrentService, Service
+from app.upload import take_image
 
 router = APIRouter(tags=["predict"])
 
@@ -20,13 +21,11 @@ router = APIRouter(tags=["predict"])
     "/predict",
     summary="Read one digit",
     response_model=Prediction,
-    response_model_exclude_unset=True,  # preview is there only where it was asked for
     responses=responses(400, 413, 415, 422, 503),
     openapi_extra={"requestBody": ONE_IMAGE},
 )
 async def predict(
     request: Request,
-    response: Response,
     service: CurrentService,
     normalize: Annotated[
         Mode,
@@ -36,7 +35,7 @@ async def predict(
         ),
     ] = "auto",
     preview: Annotated[bool, Query(description="Whether to add the 28x28 picture that the network saw.")] = False,
-) -> Prediction:
+) -> Response:
     """Read the handwritten digit in an image.
 
     Send the image as a form's file, as the body itself, or as base64 in JSON: PNG, JPEG, WebP, BMP or GIF; a scan, a
@@ -44,14 +43,29 @@ async def predict(
     whether it can be relied on: when `accepted` is false, `reason` says why, and `digit` is only the best guess. A
     picture with several digits is for `/read`.
     """
-    data = await image_in(request, service)
+    body, timing = await read_digit(request.scope, request.receive, service, normalize, preview)
+    return Response(body, media_type="application/json", headers={"Server-Timing": timing})
+
+
+async def read_digit(
+    scope: Scope, receive: Receive, service: Service, mode: Mode = "auto", preview: bool = False
+) -> tuple[bytes, str]:
+    """Answer a request: the prediction as JSON, and where the time went.
+
+    Raises:
+        DigitserveError: it cannot be answered.
+        ClientDisconnect: nobody waits for the answer any more.
+    """
+    data = take_image(*await receive_body(scope, receive, service.settings.max_body_bytes))
     started = time.perf_counter()
-    steps = (data, service.settings.max_pixels, normalize)
-    picture = prepare(*steps) if len(data) <= SMALL else await asyncio.to_thread(prepare, *steps)
+    picture = await service.prepare(data, mode)
     decode_seconds = time.perf_counter() - started
     score, queue_seconds, run_seconds = None, 0.0, 0.0
     if not picture.blank:
-        completed = await service.batcher.submit(picture.pixels)
+        completed = await service.inference.one(picture.pixels)
         score, queue_seconds, run_seconds = completed.result, completed.queue_seconds, completed.run_seconds
-    response.headers["Server-Timing"] = server_timing(decode=decode_seconds, queue=queue_seconds, infer=run_seconds)
-    return answer(picture, score, service.info.thresholds, service.model_id, preview)
+        service.metrics.queue_seconds.observe(queue_seconds)
+        service.metrics.inference_seconds.observe(run_seconds)
+    prediction = answer(picture, score, service.info.thresholds, service.model_id, preview)
+    service.metrics.predicted(prediction.digit, prediction.accepted)
+    return prediction.to_json(), server_timing(decode=decode_seconds, queue=queue_seconds, infer=run_seconds)

@@ -3,13 +3,17 @@
 import asyncio
 import time
 
+import numpy as np
 from fastapi import APIRouter, Request, Response
 
+from app.classifier import Score, listed
+from app.normalize import Grey
 from app.problems import responses
 from app.reader import candidates, chosen, open_page, reading
-from app.routes.body import ONE_IMAGE, image_in, server_timing
+from app.routes.body import ONE_IMAGE, receive_body, server_timing
 from app.schemas import Reading
-from app.service import CurrentService
+from app.service import CurrentService, Service
+from app.upload import take_image
 
 router = APIRouter(tags=["predict"])
 
@@ -27,15 +31,24 @@ async def read(request: Request, response: Response, service: CurrentService) ->
     Send the image as for `/predict`. The answer has the text, line by line, and where each digit is and how sure it is.
     Digits that touch are taken apart. `accepted` is true where every digit is accepted.
     """
-    data = await image_in(request, service)
+    data = take_image(*await receive_body(request.scope, request.receive, service.settings.max_body_bytes))
     started = time.perf_counter()
-    page = await asyncio.to_thread(open_page, data, service.settings.max_pixels)
+    loop = asyncio.get_running_loop()
+    page = await loop.run_in_executor(service.pool, open_page, data, service.settings.max_pixels)
     decode_seconds = time.perf_counter() - started
-    scouted = await asyncio.gather(*(service.scout.submit(pixels) for pixels in candidates(page)))
-    digits = chosen(page, [completed.result for completed in scouted])
-    read = await asyncio.gather(*(service.batcher.submit(digit.pixels) for line in digits for digit in line))
+    digits = chosen(page, await scores_of(service, candidates(page), second_opinion=False))
+    scores = await scores_of(service, [digit.pixels for line in digits for digit in line])
     response.headers["Server-Timing"] = server_timing(
         decode=decode_seconds, infer=time.perf_counter() - started - decode_seconds
     )
-    scores = [completed.result for completed in read]
-    return reading(page, digits, scores, service.info.thresholds, service.model_id)
+    answer = reading(page, digits, scores, service.info.thresholds, service.model_id)
+    for line in answer.lines:
+        for digit in line.digits:
+            service.metrics.predicted(digit.digit, digit.accepted)
+    return answer
+
+
+async def scores_of(service: Service, pictures: list[Grey], second_opinion: bool = True) -> list[Score]:
+    if not pictures:
+        return []
+    return listed(await service.inference.many(np.stack(pictures), second_opinion))

@@ -1,0 +1,150 @@
+"""Pictures -> scores, shared by all requests: single pictures in batches, large batches in slices, careful work apart.
+
+The fast network reads every picture. Where it is light it runs in the event loop, for handing a batch to a thread costs
+more than the batch; what it is unsure of waits for the careful network, which runs in a thread, so that a flood of
+doubtful pictures delays no other. Large batches are cut into slices, and others have their turn between them. Knows
+nothing of HTTP.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from app.batcher import Batcher, Completed
+from app.classifier import Score, score
+from app.engine import CascadeEngine, Engine, Images, Scores, below, fast_part
+from app.errors import OverloadedError
+from app.normalize import Grey
+
+SLICE = 32  # pictures of a large batch that are read before others have their turn: a millisecond, in the loop
+CAREFUL_SLICE = 8  # likewise, for the careful network
+
+
+class Inference:
+    """An async context manager around an engine.
+
+    Args:
+        engine: what reads.
+        in_loop: whether the engine (its fast part, if it is a cascade) is light enough for the event loop.
+        batch_max: single pictures in one batch at most.
+        batch_wait: seconds that a batch of them waits for company.
+        max_waiting: single pictures that may wait.
+        max_bulk: pictures of large batches that may wait.
+        on_batch: told the size of each batch that the fast network reads.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        in_loop: bool,
+        batch_max: int = 64,
+        batch_wait: float = 0.0,
+        max_waiting: int = 1024,
+        max_bulk: int = 8192,
+        on_batch: Callable[[int], None] = lambda size: None,
+    ) -> None:
+        cascade = engine if isinstance(engine, CascadeEngine) else None
+        self._engine, self._gate = fast_part(engine), cascade.gate if cascade else None
+        self._careful_engine = cascade.careful if cascade else None
+        self._thread = None if in_loop else ThreadPoolExecutor(1, thread_name_prefix="fast")
+        self._careful_thread = ThreadPoolExecutor(1, thread_name_prefix="careful") if cascade else None
+        self._single: Batcher[Grey, Score] = Batcher(
+            partial(score, self._engine, gate=self._gate),
+            self._thread,
+            max_batch=batch_max,
+            max_wait=batch_wait,
+            max_waiting=max_waiting,
+            on_batch=on_batch,
+        )
+        self._careful: Batcher[Grey, Score] | None = None
+        if cascade:
+            self._careful = Batcher(
+                partial(score, cascade.careful),
+                self._careful_thread,
+                max_batch=CAREFUL_SLICE,
+                max_waiting=max_waiting,
+            )
+        self._on_batch = on_batch
+        self._turn = asyncio.Lock()  # first come, first served: slices of several large batches take turns
+        self._bulk, self._max_bulk = 0, max_bulk
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        for thread in (self._thread, self._careful_thread):
+            if thread:
+                self._stack.callback(thread.shutdown, wait=False, cancel_futures=True)
+        if self._careful:
+            await self._stack.enter_async_context(self._careful)
+        await self._stack.enter_async_context(self._single)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Finish what waits, the fast network's part first."""
+        await self._stack.__aexit__(kind, error, traceback)
+
+    @property
+    def waiting(self) -> int:
+        """Single pictures that wait now."""
+        return self._single.waiting + (self._careful.waiting if self._careful else 0)
+
+    async def one(self, pixels: Grey) -> Completed[Score]:
+        """Read one picture ``(28, 28)``.
+
+        Raises:
+            OverloadedError: too many wait already.
+            NotReadyError: the service is stopping.
+        """
+        first = await self._single.submit(pixels)
+        if self._careful is None or not first.result.unsure:
+            return first
+        second = await self._careful.submit(pixels)
+        return Completed(
+            second.result, first.queue_seconds + second.queue_seconds, first.run_seconds + second.run_seconds
+        )
+
+    async def many(self, images: Images, second_opinion: bool = True) -> Scores:
+        """Read a large batch, ``(N, 28, 28)``, in slices; without a second opinion, by the fast network alone.
+
+        Raises:
+            OverloadedError: too many wait already.
+        """
+        if self._bulk and self._bulk + len(images) > self._max_bulk:
+            raise OverloadedError("Too many large batches wait already.")
+        self._bulk += len(images)
+        try:
+            scores = await self._sliced(self._engine, images, SLICE, self._thread)
+            if second_opinion and self._gate and self._careful_engine:
+                unsure = np.flatnonzero(below(scores, self._gate))
+                second = await self._sliced(self._careful_engine, images[unsure], CAREFUL_SLICE, self._careful_thread)
+                scores.probabilities[unsure] = second.probabilities
+                scores.typicality[unsure] = second.typicality
+            return scores
+        finally:
+            self._bulk -= len(images)
+
+    async def _sliced(self, engine: Engine, images: Images, size: int, executor: Executor | None) -> Scores:
+        loop = asyncio.get_running_loop()
+        parts: list[Scores] = []
+        for start in range(0, len(images), size):
+            part = images[start : start + size]
+            if executor:
+                parts.append(await loop.run_in_executor(executor, engine, part))
+            else:
+                async with self._turn:
+                    self._on_batch(len(part))
+                    parts.append(engine(part))
+                    await asyncio.sleep(0)
+        if not parts:
+            return Scores(np.empty((0, 10), np.float32), np.empty(0, np.float32))
+        return Scores(
+            np.concatenate([part.probabilities for part in parts]), np.concatenate([part.typicality for part in parts])
+        )

@@ -1,0 +1,73 @@
+"""What every request gets, whatever answers it: an id, a count and a line in the log."""
+
+import re
+import secrets
+import time
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.log import AccessLog
+from app.metrics import Metrics
+
+SANE = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+
+class Observe:
+    """ASGI middleware, the outermost.
+
+    ``scope["state"]["request_id"]`` is the client's own X-Request-ID if that is a sane token, else a new one, and
+    every answer has it. ``scope["path_label"]`` is what the request is counted under, where the app sets it.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, log: AccessLog | None) -> None:
+        self.app, self.metrics, self.log = app, metrics, log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        id_header = b""
+        for name, value in scope["headers"]:
+            if name == b"x-request-id":
+                id_header = value
+                break
+        if not SANE.fullmatch(id_header):
+            id_header = secrets.token_hex(8).encode()
+        request_id = id_header.decode()
+        scope.setdefault("state", {})["request_id"] = request_id
+        status = 499  # as nginx has it: the client went away before it was answered
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", id_header)]
+            await send(message)
+
+        self.metrics.in_flight.inc()
+        try:
+            await self.app(scope, receive, send_with_id)
+        finally:
+            seconds = time.perf_counter() - started
+            self.metrics.in_flight.dec()
+            self.metrics.answered(bounded(scope["method"]), label(scope), status, seconds)
+            if self.log:
+                client = scope.get("client")
+                self.log.write(
+                    client[0] if client else "-", scope["method"], scope["path"], status, seconds, request_id
+                )
+
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def bounded(method: str) -> str:
+    return method if method in METHODS else "other"
+
+
+def label(scope: Scope) -> str:
+    """The address as it is written in the code, for there may be no end of those that clients think of."""
+    if "path_label" in scope:
+        return str(scope["path_label"])
+    return str(getattr(scope.get("route"), "path", "other"))

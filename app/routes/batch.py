@@ -1,0 +1,79 @@
+"""POST /predict/batch: several images in one request, an answer for each."""
+
+import asyncio
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+
+from app.classifier import Prepared, answer, listed
+from app.errors import MalformedRequestError, RequestError
+from app.problems import in_place_of_answer, responses
+from app.routes.body import receive_body
+from app.schemas import Batch, Problem
+from app.service import CurrentService, Service
+from app.upload import take_images
+
+router = APIRouter(tags=["predict"])
+
+SLICE = 16  # pictures that are decoded, or answered, before other requests have their turn: a millisecond
+
+FILES: dict[str, Any] = {
+    "required": True,
+    "description": "Several images, each a file part of one form.",
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file"],
+                "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+            }
+        }
+    },
+}
+
+
+@router.post(
+    "/predict/batch",
+    summary="Read one digit in each of several images",
+    response_model=Batch,
+    responses=responses(400, 413, 415, 503),
+    openapi_extra={"requestBody": FILES},
+)
+async def predict_batch(request: Request, service: CurrentService) -> Response:
+    """Read each image of a form as `/predict` would.
+
+    The answers are in the order of the files. An image that cannot be read does not spoil the others: it has the
+    problem, with its status, in its own place.
+    """
+    limits = service.settings
+    content_type, body = await receive_body(request.scope, request.receive, limits.max_batch_bytes)
+    answers: list[bytes] = []
+    prepared: list[Prepared | Problem] = []
+    for index, file in enumerate(take_images(content_type, body, limits.max_batch)):
+        if index % SLICE == SLICE - 1:
+            await asyncio.sleep(0)
+        prepared.append(await prepare_or_tell(request, service, file))
+    pictures = [picture for picture in prepared if isinstance(picture, Prepared)]
+    with_ink = [picture.pixels for picture in pictures if not picture.blank]
+    scores = iter(listed(await service.inference.many(np.stack(with_ink))) if with_ink else [])
+    for index, picture in enumerate(prepared):
+        if index % SLICE == SLICE - 1:
+            await asyncio.sleep(0)
+        if isinstance(picture, Problem):
+            answers.append(picture.model_dump_json().encode())
+            continue
+        score = None if picture.blank else next(scores)
+        prediction = answer(picture, score, service.info.thresholds, service.model_id)
+        service.metrics.predicted(prediction.digit, prediction.accepted)
+        answers.append(prediction.to_json())
+    return Response(b'{"predictions":[' + b",".join(answers) + b"]}", media_type="application/json")
+
+
+async def prepare_or_tell(request: Request, service: Service, file: bytes) -> Prepared | Problem:
+    try:
+        if not file:
+            raise MalformedRequestError("The file in the form is empty.")
+        return await service.prepare(file)
+    except RequestError as error:
+        return in_place_of_answer(request.scope, error)

@@ -1,0 +1,140 @@
+"""/v2: the Open Inference Protocol, version 2, as KServe, Triton and their clients speak it over HTTP."""
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+
+import app
+from app.errors import MalformedRequestError, NotReadyError, UnknownModelError, UnsupportedMediaError
+from app.openinference import (
+    INPUTS,
+    OUTPUTS,
+    SIDE,
+    InferenceResponse,
+    ProtocolError,
+    answered,
+    take_tensor,
+    write,
+)
+from app.routes.body import receive_body
+from app.service import CurrentService, Service
+
+HEADER_LENGTH = "Inference-Header-Content-Length"  # bytes of JSON before the binary tensors
+LARGE = 65_536  # bytes of JSON that are parsed in a thread
+
+
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": ProtocolError, "description": "An error, as the protocol has it"} for status in statuses}
+
+
+router = APIRouter(prefix="/v2", tags=["open inference protocol"])
+
+
+@router.get("", summary="The server")
+async def server() -> dict[str, Any]:
+    """Name the server and the extensions that it has."""
+    return {"name": "digitserve", "version": app.__version__, "extensions": ["binary_tensor_data"]}
+
+
+@router.get("/health/live", summary="Is the server alive")
+async def live() -> dict[str, bool]:
+    return {"live": True}
+
+
+@router.get("/health/ready", summary="Is the server ready", responses=errors(503))
+async def ready(service: CurrentService) -> dict[str, bool]:
+    if not service.ready:
+        raise NotReadyError("The service is stopping.")
+    return {"ready": True}
+
+
+def known(service: CurrentService, name: str, version: str | None = None) -> Service:
+    """The service, if the model that is asked for is the one it has."""
+    model = service.info.model
+    if name != model.name or version not in (None, model.version):
+        raise UnknownModelError(f"There is no such model here, only {model.name}, version {model.version}.")
+    return service
+
+
+ServiceOfModel = Annotated[Service, Depends(known)]
+
+
+@router.get("/models/{name}/versions/{version}", summary="The model", responses=errors(404))
+@router.get("/models/{name}", summary="The model", responses=errors(404))
+async def model(service: ServiceOfModel) -> dict[str, Any]:
+    """Name the model's inputs and outputs."""
+    entry = service.info.model
+    return {
+        "name": entry.name,
+        "versions": [entry.version],
+        "platform": "onnxruntime_onnx" if service.info.engine == "onnxruntime" else "pytorch",
+        "inputs": INPUTS,
+        "outputs": OUTPUTS,
+    }
+
+
+@router.get("/models/{name}/versions/{version}/ready", summary="Is the model ready", responses=errors(404, 503))
+@router.get("/models/{name}/ready", summary="Is the model ready", responses=errors(404, 503))
+async def model_ready(service: ServiceOfModel) -> dict[str, Any]:
+    if not service.ready:
+        raise NotReadyError("The service is stopping.")
+    return {"name": service.info.model.name, "ready": True}
+
+
+BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "JSON; or JSON with binary tensors after it, its length in " + HEADER_LENGTH + ".",
+        "content": {
+            "application/json": {
+                "schema": {"$ref": "#/components/schemas/InferenceRequest"},
+                "example": {
+                    "inputs": [{"name": "images", "shape": [1, SIDE, SIDE], "datatype": "UINT8", "data": [0] * SIDE**2}]
+                },
+            },
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
+
+
+@router.post(
+    "/models/{name}/versions/{version}/infer",
+    summary="Read digits from tensors",
+    response_model=InferenceResponse,
+    responses=errors(400, 404, 413, 415, 503),
+    openapi_extra=BODY,
+)
+@router.post(
+    "/models/{name}/infer",
+    summary="Read digits from tensors",
+    response_model=InferenceResponse,
+    responses=errors(400, 404, 413, 415, 503),
+    openapi_extra=BODY,
+)
+async def infer(request: Request, service: ServiceOfModel) -> Response:
+    """Read a batch of pictures as they are: 28x28, light ink on black, on the scale 0 to 255; nothing is normalised.
+
+    `accepted` tells whether an answer meets the model's thresholds.
+    """
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise UnsupportedMediaError("Send the body as it is: no Content-Encoding is understood.")
+    _, body = await receive_body(request.scope, request.receive, service.settings.max_batch_bytes)
+    length = request.headers.get(HEADER_LENGTH)
+    if length is not None and not (length.isdecimal() and int(length) <= len(body)):
+        raise MalformedRequestError(f"{HEADER_LENGTH} is no length of a part of the body.")
+    split = int(length) if length is not None else len(body)
+    take = (body, split, service.settings.max_batch)
+    if split > LARGE:
+        asked, images = await asyncio.get_running_loop().run_in_executor(service.pool, take_tensor, *take)
+    else:
+        asked, images = take_tensor(*take)
+    values = answered(await service.inference.many(images), service.info.thresholds)
+    for digit, accepted in zip(values["digit"].tolist(), values["accepted"].tolist(), strict=True):
+        service.metrics.predicted(digit, accepted)
+    model = service.info.model
+    head, binary = write(asked, values, model.name, model.version)
+    if not binary:
+        return Response(head, media_type="application/json")
+    return Response(head + binary, media_type="application/octet-stream", headers={HEADER_LENGTH: str(len(head))})

@@ -1,0 +1,86 @@
+"""Plain PNGs: the same pixels as the general way gives, or left to it."""
+
+import io
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from app import quick_png
+from app.image import decode
+from tests.pictures import Grey, encode, png
+
+LIMIT = 10_000
+
+
+@given(arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40))))
+@settings(deadline=None)
+def test_pixels_are_those_of_the_general_way(pixels: Grey) -> None:
+    """Any grey picture, of any shape, comes out as it went in."""
+    picture = quick_png.read(png(pixels), LIMIT)
+    assert picture is not None
+    np.testing.assert_array_equal(picture.pixels, pixels)
+    assert (picture.format, picture.width, picture.height) == ("PNG", *pixels.shape[::-1])
+
+
+def test_real_digits_take_the_quick_way(digits: list[tuple[int, Grey]]) -> None:
+    """What scripts send is plain."""
+    for _, image in digits:
+        assert quick_png.read(png(image), LIMIT) is not None
+
+
+def with_note(image: Image.Image) -> bytes:
+    file, note = io.BytesIO(), PngInfo()
+    note.add_text("note", "hello")
+    image.save(file, "PNG", pnginfo=note)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "1", "I;16"])
+def test_other_kinds_of_png_are_left_to_the_general_way(mode: str, seven: Grey) -> None:
+    """Colour, transparency, palettes and other depths are not plain."""
+    assert quick_png.read(encode(Image.fromarray(seven).convert(mode)), LIMIT) is None
+
+
+def test_what_has_more_in_it_is_left_to_the_general_way(seven: Grey) -> None:
+    """Other chunks, bytes after the end, other types and too many pixels."""
+    assert quick_png.read(with_note(Image.fromarray(seven)), LIMIT) is None
+    assert quick_png.read(png(seven) + b"x", LIMIT) is None
+    assert quick_png.read(encode(Image.fromarray(seven), "JPEG"), LIMIT) is None
+    assert quick_png.read(png(seven), 783) is None
+    assert quick_png.read(b"", LIMIT) is None
+
+
+def test_no_damage_gets_through(seven: Grey, capfd: pytest.CaptureFixture[str]) -> None:
+    """A picture with any byte changed, or cut anywhere, is not taken, and no decoder complains on the terminal."""
+    whole = png(seven)
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0x55
+        assert quick_png.read(bytes(damaged), LIMIT) is None
+        assert quick_png.read(whole[:place], LIMIT) is None
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("rows", [b"", b"\x05" + bytes(28), bytes(29 * 28 - 1), bytes(29 * 28 + 1), bytes(10**7)])
+def test_wrong_contents_with_right_checksums_are_not_taken(
+    rows: bytes, seven: Grey, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Too few rows, too many, a bomb or a filter that there is not: left to the general way, which refuses or mends."""
+    stream = zlib.compress(rows)
+    chunk = b"IDAT" + stream
+    data = png(seven)[:33] + len(stream).to_bytes(4) + chunk + zlib.crc32(chunk).to_bytes(4) + quick_png.END
+    assert quick_png.read(data, LIMIT) is None
+    assert capfd.readouterr() == ("", "")
+
+
+def test_both_ways_agree_on_a_digit(seven: Grey) -> None:
+    """The general way gives the same picture."""
+    quick, general = quick_png.read(png(seven), LIMIT), decode(png(seven), LIMIT)
+    assert quick is not None
+    np.testing.assert_array_equal(quick.pixels, general.pixels)

@@ -1,0 +1,38 @@
+"""The short way: the same answers as the long one, and never for another address."""
+
+import httpx
+import pytest
+
+from tests.pictures import FILES, Grey, png
+from tests.running import Server
+from tests.test_predict import BAD
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_both_ways_answer_alike(server: Server, name: str, seven: Grey) -> None:
+    """A query that asks for the default takes FastAPI's way: body, type and headers are those of the short one."""
+    file = FILES[name](seven)
+    short, long = (
+        httpx.post(f"{server.url}/predict{query}", files={"file": file}) for query in ("", "?normalize=auto")
+    )
+    assert short.status_code == long.status_code == 200
+    assert short.content == long.content
+    assert set(short.headers) == set(long.headers)
+    assert short.headers["content-type"] == long.headers["content-type"]
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_both_ways_refuse_alike(server: Server, name: str) -> None:
+    """Every bad request has the same problem either way."""
+    request, _, _ = BAD[name]
+    request = {**request, "headers": {**request.get("headers", {}), "X-Request-ID": "r1"}}  # type: ignore[dict-item]
+    short, long = (httpx.post(f"{server.url}/predict{query}", **request) for query in ("", "?normalize=auto"))
+    assert (short.status_code, short.json()) == (long.status_code, long.json())
+    assert short.headers["content-type"] == long.headers["content-type"] == "application/problem+json"
+
+
+def test_other_methods_and_addresses_go_the_long_way(server: Server, seven: Grey) -> None:
+    """GET /predict is a 405, and what only begins like it is a 404."""
+    assert httpx.get(f"{server.url}/predict").status_code == 405
+    assert httpx.post(f"{server.url}/predict/").status_code in (307, 404)
+    assert httpx.post(f"{server.url}/predictions", files={"file": png(seven)}).status_code == 404

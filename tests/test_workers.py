@@ -1,0 +1,72 @@
+"""Several workers: one address, counts of all together, and a dead one replaced."""
+
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.pictures import Grey, png
+from tests.running import Server, running
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[Server]:
+    with running("--workers", "2") as server:
+        yield server
+
+
+def workers_of(server: Server) -> set[int]:
+    """The processes that serve: children of the one that was started, without Python's resource tracker."""
+    children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+    return {int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()}
+
+
+def answered(server: Server) -> int:
+    """Requests for /predict that were answered with 200, by the metrics."""
+    text = httpx.get(f"{server.url}/metrics").text
+    found = re.search(r'http_requests_total\{method="POST",path="/predict",status="200"\} ([\d.]+)', text)
+    return int(float(found[1])) if found else 0
+
+
+def test_counts_are_of_all_workers_together(two: Server, seven: Grey) -> None:
+    """Whichever worker answers, and whichever is asked for the metrics, no request is missing or counted twice."""
+    before = answered(two)
+    for _ in range(30):  # a connection each, so that both workers have some
+        assert httpx.post(f"{two.url}/predict", files={"file": png(seven)}).json()["digit"] == 7
+    assert {answered(two) for _ in range(10)} == {before + 30}
+
+
+def test_a_killed_worker_is_replaced_while_the_other_serves(two: Server, seven: Grey) -> None:
+    """There are two again within seconds, the service answers meanwhile, and nothing stays in flight."""
+    before = workers_of(two)
+    assert len(before) == 2
+    os.kill(min(before), signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while (now := workers_of(two)) == before or len(now) < 2:
+        assert time.monotonic() < deadline, "no new worker came"
+        httpx.post(f"{two.url}/predict", files={"file": png(seven)}, timeout=20).raise_for_status()
+    assert len(now & before) == 1
+    in_flight = re.search(r"http_requests_in_flight ([\d.]+)", httpx.get(f"{two.url}/metrics").text)
+    assert in_flight
+    assert float(in_flight[1]) <= 1  # the question itself
+
+
+def test_the_end_is_the_end_of_all() -> None:
+    """SIGTERM leaves no worker behind."""
+    with running("--workers", "2") as server:
+        workers = workers_of(server)
+        assert len(workers) == 2
+    for pid in workers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_a_model_that_cannot_be_loaded_stops_all() -> None:
+    """Workers that cannot start are not started for ever."""
+    with pytest.raises(RuntimeError, match="no model folder is there"), running("--workers", "2", "--model", "/none"):
+        pass
