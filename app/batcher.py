@@ -45,7 +45,7 @@ class Batcher(Generic[Item, Result]):
         max_batch: items in one call at most.
         max_wait: seconds that a batch waits for more items before it runs.
         max_waiting: items that may wait; one more is refused.
-        on_batch: told of each batch: how many items it has.
+        on_batch: told of each batch that ran: how many items it had, and how many seconds it took.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Batcher(Generic[Item, Result]):
         max_batch: int,
         max_wait: float = 0.0,
         max_waiting: int,
-        on_batch: Callable[[int], None] = lambda size: None,
+        on_batch: Callable[[int, float], None] = lambda size, seconds: None,
     ) -> None:
         self._run = run
         self._max_batch = max_batch
@@ -122,7 +122,6 @@ class Batcher(Generic[Item, Result]):
         if not batch:
             self._end()
             return
-        self._on_batch(len(batch))
         started = time.perf_counter()
         items = [waiting.item for waiting in batch]
         if self._executor:
@@ -155,6 +154,7 @@ class Batcher(Generic[Item, Result]):
                 settle(waiting, NotReadyError("The service is stopping."))
         else:
             ran = time.perf_counter() - started
+            self._on_batch(len(batch), ran)
             for waiting, result in zip(batch, results, strict=True):
                 settle(waiting, Completed(result, started - waiting.since, ran))
         self._end()

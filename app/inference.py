@@ -7,6 +7,7 @@ nothing of HTTP.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -18,6 +19,7 @@ import numpy as np
 
 from app.batcher import Batcher, Completed
 from app.classifier import Score, score
+from app.cores import give_way
 from app.engine import CascadeEngine, Engine, Images, Scores, below, fast_part
 from app.errors import OverloadedError
 from app.normalize import Grey
@@ -36,7 +38,7 @@ class Inference:
         batch_wait: seconds that a batch of them waits for company.
         max_waiting: single pictures that may wait.
         max_bulk: pictures of large batches that may wait.
-        on_batch: told the size of each batch that the fast network reads.
+        on_batch: told of each batch that the fast network reads: its size, and the seconds that it took.
     """
 
     def __init__(
@@ -48,13 +50,15 @@ class Inference:
         batch_wait: float = 0.0,
         max_waiting: int = 1024,
         max_bulk: int = 8192,
-        on_batch: Callable[[int], None] = lambda size: None,
+        on_batch: Callable[[int, float], None] = lambda size, seconds: None,
     ) -> None:
         cascade = engine if isinstance(engine, CascadeEngine) else None
         self._engine, self._gate = fast_part(engine), cascade.gate if cascade else None
         self._careful_engine = cascade.careful if cascade else None
         self._thread = None if in_loop else ThreadPoolExecutor(1, thread_name_prefix="fast")
-        self._careful_thread = ThreadPoolExecutor(1, thread_name_prefix="careful") if cascade else None
+        self._careful_thread = (
+            ThreadPoolExecutor(1, thread_name_prefix="careful", initializer=give_way) if cascade else None
+        )
         self._single: Batcher[Grey, Score] = Batcher(
             partial(score, self._engine, gate=self._gate),
             self._thread,
@@ -140,8 +144,9 @@ class Inference:
                 parts.append(await loop.run_in_executor(executor, engine, part))
             else:
                 async with self._turn:
-                    self._on_batch(len(part))
+                    started = time.perf_counter()
                     parts.append(engine(part))
+                    self._on_batch(len(part), time.perf_counter() - started)
                     await asyncio.sleep(0)
         if not parts:
             return Scores(np.empty((0, 10), np.float32), np.empty(0, np.float32))

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 import app
 from app import bundle, problems
 from app.bundle import Bundle
-from app.cores import cores
+from app.cores import cores, give_way
 from app.engine import Engine, open_engine, self_test
 from app.errors import StartupError
 from app.inference import Inference
@@ -65,10 +65,11 @@ def create_app(settings: Settings) -> ASGIApp:
             batch_wait=settings.batch_wait_ms / 1000,
             max_waiting=settings.max_inflight,
             max_bulk=8 * settings.max_batch,
-            on_batch=metrics.batch_size.observe,
+            on_batch=metrics.ran,
         )
         metrics.forget_dead_workers()
-        with ThreadPoolExecutor(max(1, cores() // settings.workers), thread_name_prefix="pictures") as pool:
+        threads = max(1, cores() // settings.workers)
+        with ThreadPoolExecutor(threads, thread_name_prefix="pictures", initializer=give_way) as pool:
             async with inference:
                 info = describe_service(settings, model, engine)
                 service = Service(settings, info, inference, pool, metrics, ready=True)

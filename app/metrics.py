@@ -35,7 +35,7 @@ class Metrics:
             registry=self.registry,
             multiprocess_mode="livesum",
         )
-        self.batch_size = Histogram(
+        self._batch_size = Histogram(
             "digits_batch_size", "Pictures that the network read at once.", buckets=SIZES, registry=self.registry
         )
         self.queue_seconds = Histogram(
@@ -44,9 +44,9 @@ class Metrics:
             buckets=SECONDS,
             registry=self.registry,
         )
-        self.inference_seconds = Histogram(
+        self._inference_seconds = Histogram(
             "digits_inference_duration_seconds",
-            "Time that the batch of a picture took.",
+            "Time that a batch took.",
             buckets=SECONDS,
             registry=self.registry,
         )
@@ -80,6 +80,11 @@ class Metrics:
             label = "none" if digit is None else str(digit)
             self._of_prediction[key] = self._predictions.labels(label, str(accepted).lower())
         self._of_prediction[key].inc()
+
+    def ran(self, size: int, seconds: float) -> None:
+        """Count a batch."""
+        self._batch_size.observe(size)
+        self._inference_seconds.observe(seconds)
 
     def text(self) -> bytes:
         """Everything, in Prometheus's text format, of all workers."""

@@ -83,13 +83,17 @@ def test_in_the_loop_what_comes_in_one_turn_is_a_batch() -> None:
 
 
 def test_each_batch_is_told_of() -> None:
-    """The sizes of the batches are handed to whoever counts them."""
+    """The sizes and the seconds of the batches are handed to whoever counts them."""
 
     async def check() -> None:
-        sizes: list[int] = []
-        async with Batcher(Squares(), None, max_batch=4, max_waiting=100, on_batch=sizes.append) as batcher:
+        told: list[tuple[int, float]] = []
+        batcher = Batcher(
+            Squares(seconds=0.02), None, max_batch=4, max_waiting=100, on_batch=lambda *batch: told.append(batch)
+        )
+        async with batcher:
             await asyncio.gather(*(batcher.submit(item) for item in range(6)))
-        assert sizes == [4, 2]
+        assert [size for size, _ in told] == [4, 2]
+        assert all(0.02 <= seconds < 1 for _, seconds in told)
 
     run(check)
 

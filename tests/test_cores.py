@@ -1,11 +1,13 @@
 """Cores: a container's share counts, not the machine's size."""
 
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from app.cores import cores
+from app.cores import cores, give_way
 
 
 @pytest.mark.parametrize(
@@ -21,3 +23,12 @@ def test_the_quota_of_the_container_bounds_the_count(quota: str, count: int | No
 def test_without_a_cgroup_it_is_what_we_are_pinned_to(tmp_path: Path) -> None:
     """A machine without the file is no error."""
     assert cores(tmp_path / "none") == len(os.sched_getaffinity(0))
+
+
+def test_a_thread_that_gives_way_is_alone_in_it() -> None:
+    """Its priority falls, and that of the thread that started it stays."""
+    mine = os.getpriority(os.PRIO_PROCESS, 0)
+    with ThreadPoolExecutor(1, initializer=give_way) as pool:
+        theirs = pool.submit(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id())).result()
+    assert theirs == min(19, mine + 5)
+    assert os.getpriority(os.PRIO_PROCESS, 0) == mine

@@ -65,7 +65,6 @@ async def read_digit(
         completed = await service.inference.one(picture.pixels)
         score, queue_seconds, run_seconds = completed.result, completed.queue_seconds, completed.run_seconds
         service.metrics.queue_seconds.observe(queue_seconds)
-        service.metrics.inference_seconds.observe(run_seconds)
     prediction = answer(picture, score, service.info.thresholds, service.model_id, preview)
     service.metrics.predicted(prediction.digit, prediction.accepted)
     return prediction.to_json(), server_timing(decode=decode_seconds, queue=queue_seconds, infer=run_seconds)
