@@ -117,8 +117,13 @@ class TorchEngine:
 
     def __call__(self, images: Images) -> Scores:
         with self._torch.inference_mode():
-            probabilities, typicality = self.network(self._torch.from_numpy(images).to(self.device))
-            return Scores(probabilities.cpu().numpy(), typicality.cpu().numpy())
+            batch = self._torch.tensor(images)  # a copy, for what came over the network cannot be written to
+            if self.device != "cpu":
+                batch = batch.pin_memory().to(self.device, non_blocking=True)
+            probabilities, typicality = self.network(batch)
+            # One copy back, and so one wait for the device.
+            both = self._torch.cat([probabilities, typicality.unsqueeze(1)], dim=1).cpu().numpy()
+            return Scores(both[:, :-1], both[:, -1])
 
 
 class CascadeEngine:

@@ -61,6 +61,15 @@ def test_a_digit_is_read_the_same_alone_and_in_company(engine: Engine, digits: D
     np.testing.assert_allclose(together, alone, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["onnxruntime", "torch"])
+def test_pictures_may_be_read_only(name: EngineName, released: Bundle, digits: Digits) -> None:
+    """Tensors that are a part of a request's body cannot be written to, and are read all the same."""
+    images = np.stack([image for _, image in digits])
+    images.setflags(write=False)
+    engine = open_engine(released, name, "cpu", 1)
+    assert engine(images).probabilities.argmax(axis=1).tolist() == [digit for digit, _ in digits]
+
+
 def test_auto_takes_onnx_runtime_where_there_is_no_cuda_driver(
     released: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
