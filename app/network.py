@@ -144,23 +144,26 @@ class DigitNet(Network):
 
 
 class Committee(Network):
-    """Several DigitNets of one shape that answer as one: the mean of their logits.
+    """Several DigitNets, of one shape or of different ones, that answer as one: the mean of their logits.
 
     A mean of linear heads is one linear head over the features of all, so nothing but the towers is repeated.
+
+    Args:
+        members: the arguments of each DigitNet.
     """
 
-    def __init__(self, members: int, **config: Any) -> None:
-        super().__init__(feature_count=members * config["stages"][-1][0], mean=0.0, std=78.6)
-        self.members = nn.ModuleList(tower(**config) for _ in range(members))
+    def __init__(self, members: Sequence[dict[str, Any]]) -> None:
+        super().__init__(feature_count=sum(config["stages"][-1][0] for config in members), mean=0.0, std=78.6)
+        self.members = nn.ModuleList(tower(**config) for config in members)
 
     def features(self, x: Tensor) -> Tensor:
         return torch.cat([layers(x) for layers in self.members], dim=1)
 
     @classmethod
     @torch.no_grad()
-    def of(cls, networks: Sequence[DigitNet], config: dict[str, Any]) -> "Committee":
-        """Make one of networks of one config that were trained apart."""
-        committee = cls(len(networks), **config)
+    def of(cls, networks: Sequence[DigitNet], configs: Sequence[dict[str, Any]]) -> "Committee":
+        """Make one of networks, with these configs, that were trained apart."""
+        committee = cls(configs)
         for layers, network in zip(committee.members, networks, strict=True):
             layers.load_state_dict(network.layers.state_dict())
         committee.head.weight.copy_(torch.cat([network.head.weight for network in networks], dim=1) / len(networks))

@@ -106,11 +106,3 @@ def test_a_cascade_is_one_model_folder(run: Run, small_parts: tuple[Digits, Digi
     assert 0 < cascade.passed_on < 0.1
     with pytest.raises(ExportError, match="is a cascade"):
         read_model(model.folder)
-
-
-def test_a_committee_is_of_one_recipe(run: Run, small_parts: tuple[Digits, Digits], tmp_path: Path) -> None:
-    """Careful runs that differ in more than the seed are refused before anything is written."""
-    other = Run(small(EARLY, epochs=9), 0, run.network, run.history)
-    with pytest.raises(ExportError, match="different recipes"):
-        export_cascade(run, [run, other], *small_parts, tmp_path / "pair-1.0.0", "1.0.0")
-    assert list(tmp_path.iterdir()) == []

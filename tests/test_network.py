@@ -9,7 +9,8 @@ from torch import nn
 from app.network import ARCHITECTURES, Committee, DigitNet, Network, build
 
 SHAPE: dict[str, Any] = {"stem": 8, "stages": [[16, 2, 1], [24, 2, 0]]}
-CONFIGS: dict[str, dict[str, Any]] = {"SimpleCNN": {}, "DigitNet": SHAPE, "Committee": {"members": 2, **SHAPE}}
+WIDER: dict[str, Any] = {"stem": 8, "stem_stride": 1, "stages": [[16, 2, 0], [32, 2, 1]], "dropout": 0.1}
+CONFIGS: dict[str, dict[str, Any]] = {"SimpleCNN": {}, "DigitNet": SHAPE, "Committee": {"members": [SHAPE, WIDER]}}
 
 
 @pytest.fixture(params=sorted(ARCHITECTURES))
@@ -55,12 +56,13 @@ def test_a_network_that_was_shown_digits_alone_has_the_energy_score(network: Net
 
 
 def test_a_committee_answers_with_the_mean_of_logits() -> None:
-    """For any pictures, against its members asked one by one."""
+    """For any pictures, against its members asked one by one, which may be of different shapes."""
     torch.manual_seed(0)
-    members = [DigitNet(**SHAPE).eval() for _ in range(3)]
+    configs = [SHAPE, WIDER, SHAPE]
+    members = [DigitNet(**config).eval() for config in configs]
     for member in members:
         torch.nn.init.normal_(member.head.weight)
-    committee = Committee.of(members, SHAPE).eval()
+    committee = Committee.of(members, configs).eval()
     mean = torch.stack([member.logits(random_images(5)) for member in members]).mean(0)
     torch.testing.assert_close(committee.logits(random_images(5)), mean)
 

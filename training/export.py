@@ -78,17 +78,14 @@ def export_cascade(
     """Make a model folder of a fast network and a committee of careful ones.
 
     Raises:
-        ExportError: a graph departs from its network, or the careful runs are not of one recipe.
+        ExportError: a graph departs from its network, or a careful run made no DigitNet.
     """
-    recipe = careful[0].recipe
-    if any(run.recipe != recipe for run in careful):
-        raise ExportError("the careful runs are of different recipes; a committee is of one")
     members = [run.network for run in careful if isinstance(run.network, DigitNet)]
     if len(members) < len(careful):
-        raise ExportError(f"recipe {recipe.name} makes no DigitNet, and a committee is made of those")
-    committee = Committee.of(members, recipe.config)
-    config = {"members": len(members), **recipe.config}
-    parts = {"fast": Part.of(fast), "careful": Part(committee, "Committee", config, recipe.precision)}
+        raise ExportError("a committee is made of DigitNets, and one of the careful runs is none")
+    configs = [run.recipe.config for run in careful]
+    committee = Part(Committee.of(members, configs), "Committee", {"members": configs}, careful[0].recipe.precision)
+    parts = {"fast": Part.of(fast), "careful": committee}
     return write_model("digitnet", version, parts, [fast, *careful], training, held_out, output)
 
 
