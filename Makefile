@@ -8,7 +8,7 @@ DEV := $(VENV)/.dev
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test coverage check format bench-startup bench-networks bench-pictures clean
+.PHONY: help serve test coverage check format bench bench-startup bench-networks bench-pictures clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -48,6 +48,9 @@ check: $(DEV)  ## ruff, mypy strict, import-linter
 format: $(DEV)  ## put the formatting right
 	@$(VENV)/bin/ruff format .
 	@$(VENV)/bin/ruff check --fix .
+
+bench: $(DEV)  ## measure this and other servers side by side (installs them: 7 GB; needs wrk and MNIST)
+	@$(VENV)/bin/python -m benchmarks.servers
 
 bench-startup: $(BASE)  ## measure cold start and resident memory, as the README gives them
 	@$(VENV)/bin/python -m benchmarks.startup

@@ -11,6 +11,7 @@ from pathlib import Path
 import h11
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from app.upload import take_image, take_images
 from benchmarks import load, report
@@ -58,7 +59,7 @@ def test_what_wrk_saw_is_read_from_the_end_of_its_report() -> None:
     assert seen.requests / seen.seconds == pytest.approx(float(told[1]), rel=1e-4)
 
 
-def test_a_request_is_http_as_a_server_reads_it(seven: np.ndarray) -> None:
+def test_a_request_is_http_as_a_server_reads_it(seven: NDArray[np.uint8]) -> None:
     """h11 reads the prepared bytes as one whole POST, and the service's own parser finds the file in its form."""
     file = load.png(seven)
     post = load.multipart("/predict", "file", [file])
@@ -72,14 +73,14 @@ def test_a_request_is_http_as_a_server_reads_it(seven: np.ndarray) -> None:
     assert take_image(dict(request.headers)[b"content-type"], bytes(body.data)) == file
 
 
-def test_a_form_holds_its_files_in_order(digits: list[tuple[int, np.ndarray]]) -> None:
+def test_a_form_holds_its_files_in_order(digits: list[tuple[int, NDArray[np.uint8]]]) -> None:
     """The batch's form has each picture as a part of its own."""
     files = [load.png(image) for _, image in digits]
     post = load.multipart("/predict/batch", "file", files)
     assert take_images(post.content_type.encode(), post.body, most=len(files)) == files
 
 
-def test_a_binary_tensor_says_where_its_pixels_start(seven: np.ndarray) -> None:
+def test_a_binary_tensor_says_where_its_pixels_start(seven: NDArray[np.uint8]) -> None:
     """What follows the JSON, whose length is a header, is the pictures, row by row."""
     pictures = np.stack([seven, seven])
     post = load.binary_tensor("/v2/models/digitnet/infer", pictures)

@@ -125,7 +125,7 @@ def quantise(graph: Path, training: Digits, checked_on: Digits, least: float | N
             quantised,
             Batches(training.images[:2_000].numpy()),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv", "Add"],
+            op_types_to_quantize=["Conv", "Add", "Relu"],
             nodes_to_exclude=[first],
             per_channel=True,
             reduce_range=True,
