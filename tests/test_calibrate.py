@@ -57,11 +57,11 @@ def test_without_held_out_digits_nothing_is_calibrated(small_parts: tuple[Digits
 
 
 def made_up(labels: np.ndarray[tuple[int], np.dtype[np.int64]], wrong: int, seed: int) -> Scores:
-    """Scores of a network that misreads ``wrong`` digits, all among the ninety that it is least sure of."""
+    """Scores of a network that misreads ``wrong`` digits, all among the seventy that it is least sure of."""
     generator = np.random.default_rng(seed)
     confidence = generator.uniform(0.9, 1, len(labels))
-    unsure = generator.choice(len(labels), 90, replace=False)
-    confidence[unsure] = generator.uniform(0.5, 0.8, 90)
+    unsure = generator.choice(len(labels), 70, replace=False)
+    confidence[unsure] = generator.uniform(0.5, 0.8, 70)
     read = labels.copy()
     read[unsure[:wrong]] = (read[unsure[:wrong]] + 1) % 10
     probabilities = np.repeat(((1 - confidence) / 9)[:, None], 10, axis=1)

@@ -16,7 +16,7 @@ from training.train import predict
 
 ACCEPTED = 0.995  # share of held-out digits that the thresholds let pass, all reasons together
 UNSURE = 0.2  # of what is refused so, the part that is for doubt of which digit; the rest is for doubt that it is one
-PASSED_ON = 0.02  # share of the digits that a cascade's careful network reads because of doubt of which digit it is
+PASSED_ON = 0.015  # share of the digits that a cascade's careful network reads because of doubt of which digit it is
 
 
 def fit_temperature(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
@@ -80,8 +80,8 @@ def together(fast: Scores, careful: Scores, gate: Thresholds) -> Scores:
 def fit_cascade(fast: Scores, careful: Scores) -> Cascade:
     """Set the gate by what the careful network may cost, and the thresholds of the two together.
 
-    A narrower gate that seems free on held-out digits is not taken: too few of them are misread to show its price. Two
-    digits in a hundred, read by a network fifteen times as dear, add a third to the cost. Doubt that a picture is of a
+    A narrower gate that seems free on held-out digits is not taken: too few of them are misread to show its price. A
+    digit and a half in a hundred, read by a network fifteen times as dear, add a fourth to the cost. Doubt that it is a
     digit at all passes on as many as the thresholds refuse for it.
     """
     gate = Thresholds(
