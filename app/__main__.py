@@ -72,6 +72,7 @@ def serve(settings: Settings) -> int:
 
     from app.log import log_config
     from app.main import create_app
+    from app.protocol import Protocol
 
     # Pillow warns, past the log, of what is odd in a file that it decodes all the same; of an upload, nothing is told.
     warnings.filterwarnings("ignore", module="PIL")
@@ -86,6 +87,7 @@ def serve(settings: Settings) -> int:
             port=settings.port,
             log_config=log_config(settings.log_level),
             access_log=False,  # Observe writes a line for each request
+            http=Protocol,
             root_path=settings.root_path,
             forwarded_allow_ips=settings.forwarded_allow_ips,
             server_header=False,

@@ -1,8 +1,9 @@
 """Requests that wait at the same time, run as one batch.
 
 While one batch computes, the next one forms; nothing waits for company unless told to. A batch runs in an executor, or,
-where that would cost more than the batch, in the event loop: then all that has come in during one turn of the loop is a
-batch. Every item that is accepted gets a result or an exception, once. Knows nothing of images, networks or HTTP.
+where that would cost more than the batch, in the event loop: then what comes in turn after turn is one batch, until a
+turn brings nothing. Every item that is accepted gets a result or an exception, once. Knows nothing of images, networks
+or HTTP.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, NamedTuple, Self, TypeVar
 
 from app.errors import NotReadyError, OverloadedError
 
@@ -20,8 +21,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True)
-class Completed(Generic[Result]):
+class Completed(NamedTuple, Generic[Result]):
     """A result, and where its time went."""
 
     result: Result
@@ -67,6 +67,7 @@ class Batcher(Generic[Item, Result]):
         self._waiting: deque[Waiting[Item, Result]] = deque()
         self._open = False
         self._busy = False  # a batch runs, or is about to
+        self._seen = 0  # items that waited when the loop last turned
         self._ended = asyncio.Event()  # set when there is nothing more to do, after closing
 
     @property
@@ -112,12 +113,19 @@ class Batcher(Generic[Item, Result]):
     def _schedule(self) -> None:
         """Have a batch start, at the end of this turn of the loop or when it has waited for company."""
         self._busy = True
+        self._seen = len(self._waiting)
         if self._max_wait and self._open and len(self._waiting) < self._max_batch:
             self._loop.call_later(self._max_wait, self._start)
         else:
             self._loop.call_soon(self._start)
 
     def _start(self) -> None:
+        if self._executor is None and self._seen < len(self._waiting) < self._max_batch:
+            # This turn of the loop brought more, and so may the next: what comes while others are being prepared goes
+            # with them. It is no time lost, for a turn that brings nothing takes none.
+            self._seen = len(self._waiting)
+            self._loop.call_soon(self._start)
+            return
         batch = self._next_batch()
         if not batch:
             self._end()

@@ -7,7 +7,7 @@ made of the same ones. Knows nothing of HTTP.
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -16,12 +16,11 @@ from app.box import Box
 from app.bundle import Thresholds
 from app.engine import Engine, Scores, below
 from app.image import Format, Picture, decode
-from app.normalize import Grey, Mode, normalize
+from app.normalize import SIZE, Grey, Mode, normalize
 from app.schemas import BoxInfo, InputInfo, Prediction, Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """A picture ready for a network, and how it came to be so."""
 
     pixels: Grey  # (28, 28)
@@ -35,8 +34,7 @@ class Prepared:
     box: Box | None
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
+class Score(NamedTuple):
     """What a network makes of one picture."""
 
     probabilities: Sequence[float]  # ten, summing to 1
@@ -56,6 +54,7 @@ def prepare(data: bytes, max_pixels: int, mode: Mode = "auto") -> Prepared:
 def prepare_decoded(picture: Picture, mode: Mode = "auto") -> Prepared:
     """Normalise a picture."""
     result = normalize(picture.pixels, mode)
+    box = picture.in_picture(result.box) if result.box else None
     return Prepared(
         pixels=result.pixels,
         format=picture.format,
@@ -65,13 +64,13 @@ def prepare_decoded(picture: Picture, mode: Mode = "auto") -> Prepared:
         inverted=result.inverted,
         blank=result.blank,
         several=result.several,
-        box=picture.in_picture(result.box) if result.box else None,
+        box=box,
     )
 
 
 def score(engine: Engine, pictures: Sequence[Grey], gate: Thresholds | None = None) -> list[Score]:
     """Run up to a batch of ``(28, 28)`` pictures through an engine, and tell what a gate does not let pass."""
-    return listed(engine(np.stack(pictures)), gate)
+    return listed(engine(np.concatenate(pictures).reshape(-1, SIZE, SIZE)), gate)  # np.stack takes twice as long
 
 
 def listed(scores: Scores, gate: Thresholds | None = None) -> list[Score]:

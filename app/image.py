@@ -5,8 +5,7 @@ decoded. Knows nothing of digits or of HTTP.
 """
 
 import io
-from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +34,7 @@ EXIF = frozenset({"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}) 
 SIDEWAYS = (5, 6, 7, 8)
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """A decoded image: grey, upright."""
 
     format: Format
@@ -50,8 +48,7 @@ class Picture:
         return box.scaled(self.width / self.pixels.shape[1]).within_size(self.width, self.height)
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """An image whose header was read."""
 
     format: Format

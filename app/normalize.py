@@ -2,20 +2,18 @@
 
 MNIST's own convention (LeCun et al. 1998): the digit is fitted into 20x20 with its aspect kept, and its centre of mass
 is put in the middle of 28x28. A picture that has come so goes through untouched. Knows nothing of files, networks or
-what the digit is; ``ink.py``, which finds it, is imported for the pictures that need it alone.
+what the digit is.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from app.box import Box
-
-if TYPE_CHECKING:
-    from app.ink import Cut, Piece
+from app.ink import Cut, Piece, around, find_ink
 
 SIZE = 28  # of the whole
 BOX = 20  # that the digit is fitted into
@@ -28,15 +26,13 @@ TRIM = 0.3  # of full ink: where the box that is fitted into 20x20 begins
 FULL = 80  # percentile of a stroke's pixels that counts as full ink
 NEAR = 0.25  # of the digit's size: a small piece that is nearer is part of it, as the bar of a 5 is
 ROWS, COLUMNS = np.indices((SIZE, SIZE)).reshape(2, -1)
-MOMENTS = np.stack([np.ones(SIZE * SIZE), ROWS, COLUMNS], axis=1).astype(np.float32)  # of order 0 and 1, by pixel
 BORDER = np.flatnonzero((ROWS % (SIZE - 1) == 0) | (COLUMNS % (SIZE - 1) == 0))
 
 Grey = NDArray[np.uint8]
 Mode = Literal["auto", "always", "never"]
 
 
-@dataclass(frozen=True, slots=True)
-class Normalized:
+class Normalized(NamedTuple):
     """A picture as the network takes it, and what was done to it."""
 
     pixels: Grey  # (28, 28)
@@ -56,12 +52,14 @@ def normalize(grey: Grey, mode: Mode = "auto") -> Normalized:
     if mode == "never":
         return Normalized(resized(grey), blank=int(grey.max()) - int(grey.min()) < MIN_CONTRAST)
     if mode == "auto" and grey.shape == (SIZE, SIZE):
-        inverted = mostly(border(grey) > 127)
+        edge = border(grey)
+        black = 2 * edge.tobytes().count(0) > edge.size  # as of nearly all that comes: then no more is asked of it
+        inverted = not black and mostly(edge > 127)
         upright = 255 - grey if inverted else grey
-        lightest = int(upright.max())
-        if lightest - int(upright.min()) < MIN_CONTRAST:
+        darkest, lightest, _, _ = cv2.minMaxLoc(upright)
+        if lightest - darkest < MIN_CONTRAST:
             return Normalized(upright, inverted=inverted, blank=True)
-        if is_conventional(upright, lightest):
+        if (black or not mostly(border(upright) >= MIN_CONTRAST)) and is_fitted(upright, lightest):
             return Normalized(upright, inverted=inverted)
     return cut_out(grey)
 
@@ -75,28 +73,25 @@ def mostly(pixels: NDArray[np.bool_]) -> bool:
     return 2 * int(np.count_nonzero(pixels)) > pixels.size
 
 
-def is_conventional(grey: Grey, lightest: int) -> bool:
-    """Tell whether ``(28, 28)`` is in the MNIST convention: black paper, and ink that is fitted and centred.
+def is_fitted(grey: Grey, lightest: float) -> bool:
+    """Tell whether the ink of ``(28, 28)`` is within 20x20, and its centre of mass in the middle.
 
-    Ink that reaches the edge may be off centre, for it could not be moved further. This runs for every small picture,
-    and is written for that: the first and last rows of ink are the first and last bytes of a mask.
+    Ink that reaches the edge may be off centre, for it could not be moved further.
     """
-    if mostly(border(grey) >= MIN_CONTRAST):
+    _, ink = cv2.threshold(grey, int(INK * lightest), 255, cv2.THRESH_BINARY)
+    left, top, width, height = cv2.boundingRect(ink)
+    if width > BOX or height > BOX:
         return False
-    total, *moments = (grey.ravel().astype(np.float32) @ MOMENTS).tolist()
-    ink = grey > int(INK * lightest)  # as whole numbers, which compare twice as fast
-    for moment, mask in zip(moments, (ink.tobytes(), ink.T.tobytes()), strict=True):
-        first, last = mask.find(1) // SIZE, mask.rfind(1) // SIZE
-        free = first > 0 and last < SIZE - 1
-        if last - first >= BOX or (free and abs(moment / total - (SIZE - 1) / 2) > OFF_CENTRE):
+    moments = cv2.moments(grey)
+    for first, extent, moment in ((left, width, "m10"), (top, height, "m01")):
+        free = first > 0 and first + extent < SIZE
+        if free and abs(moments[moment] / moments["m00"] - (SIZE - 1) / 2) > OFF_CENTRE:
             return False
     return True
 
 
 def cut_out(grey: Grey) -> Normalized:
     """Find the digit on its paper, and fit it."""
-    from app.ink import around, find_ink
-
     ink = find_ink(grey)
     if not ink.pieces:
         return Normalized(np.zeros((SIZE, SIZE), np.uint8), inverted=ink.inverted, blank=True)
@@ -111,10 +106,8 @@ def cut_out(grey: Grey) -> Normalized:
     )
 
 
-def chosen(pieces: "Sequence[Piece]") -> "tuple[list[Piece], list[Piece]]":
+def chosen(pieces: Sequence[Piece]) -> tuple[list[Piece], list[Piece]]:
     """Choose the piece with most ink, and what belongs to it: small pieces beside it, and smaller ones beside those."""
-    from app.ink import around
-
     digit, others = [max(pieces, key=lambda piece: piece.area)], list(pieces)
     others.remove(digit[0])
     while True:
@@ -126,14 +119,12 @@ def chosen(pieces: "Sequence[Piece]") -> "tuple[list[Piece], list[Piece]]":
         others = [piece for piece in others if piece not in near]
 
 
-def fitted(cut: "Cut") -> Grey:
+def fitted(cut: Cut) -> Grey:
     """Fit ink that was cut out of a picture into 20x20, and centre it by mass in 28x28.
 
     Its full strength becomes white, and soft edges stay soft. A stroke of a fine pen is widened first, before it would
     vanish among the pixels.
     """
-    import cv2
-
     full = max(float(np.percentile(cut.strength[cut.core > 0], FULL)), 1.0)
     ink, stroke = np.minimum(cut.strength.astype(np.float32) / full, 1), cut.stroke
     if (shrink := FINE / max(ink.shape)) < 1:
@@ -178,7 +169,5 @@ def resized(grey: Grey) -> Grey:
     """Resize to 28x28, whatever the aspect, averaging over the area that each pixel stands for."""
     if grey.shape == (SIZE, SIZE):
         return grey
-    import cv2
-
     larger = min(grey.shape) >= SIZE
     return np.asarray(cv2.resize(grey, (SIZE, SIZE), interpolation=cv2.INTER_AREA if larger else cv2.INTER_CUBIC))

@@ -35,7 +35,7 @@ FILES: dict[str, Any] = {
 
 @router.post(
     "/predict/batch",
-    summary="Read one digit in each of several images",
+    summary="Read several images at once",
     response_model=Batch,
     responses=responses(400, 413, 415, 503),
     openapi_extra={"requestBody": FILES},
