@@ -8,7 +8,7 @@ DEV := $(VENV)/.dev
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test coverage check format bench bench-startup bench-networks bench-pictures clean
+.PHONY: help serve test coverage check format bench bench-startup bench-networks bench-pictures bench-fairness bench-growth clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -60,6 +60,12 @@ bench-networks: $(BASE)  ## measure what a picture costs, by network and batch
 
 bench-pictures: $(DEV)  ## measure how photographs, scans and whole numbers are read (needs MNIST: DIGITS_DATA_DIR)
 	@$(VENV)/bin/python -m benchmarks.pictures
+
+bench-fairness: $(DEV)  ## measure how long a digit waits while others keep the service busy
+	@$(VENV)/bin/python -m benchmarks.fairness
+
+bench-growth: $(DEV)  ## measure how cost grows with connections and digits a request (needs wrk and MNIST)
+	@$(VENV)/bin/python -m benchmarks.linear
 
 clean:  ## remove the virtual environment and every cache
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist *.egg-info .coverage
