@@ -7,8 +7,9 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -72,28 +73,29 @@ def serve(settings: Settings) -> int:
 
     from app.log import log_config
     from app.main import create_app
-    from app.protocol import Protocol
+    from app.protocol import Protocol, Server
 
     # Pillow warns, past the log, of what is odd in a file that it decodes all the same; of an upload, nothing is told.
     warnings.filterwarnings("ignore", module="PIL")
-    # With several workers, each is a process that makes the app for itself; uvicorn replaces those that die.
-    alone = settings.workers == 1
-    with nullcontext() if alone else shared_by_workers(settings):
-        uvicorn.run(
-            create_app(settings) if alone else "app.main:from_environment",
-            factory=not alone,
-            workers=settings.workers,
-            host=settings.host,
-            port=settings.port,
-            log_config=log_config(settings.log_level),
-            access_log=False,  # Observe writes a line for each request
-            http=Protocol,
-            root_path=settings.root_path,
-            forwarded_allow_ips=settings.forwarded_allow_ips,
-            server_header=False,
-            timeout_graceful_shutdown=10,
-        )
-    return 0
+    settled: dict[str, Any] = {
+        "http": Protocol,
+        "host": settings.host,
+        "port": settings.port,
+        "log_config": log_config(settings.log_level),
+        "access_log": False,  # Observe writes a line for each request
+        "root_path": settings.root_path,
+        "forwarded_allow_ips": settings.forwarded_allow_ips,
+        "server_header": False,
+        "timeout_graceful_shutdown": 10,
+    }
+    if settings.workers > 1:  # each a process that makes the app for itself; uvicorn replaces those that die
+        with shared_by_workers(settings):
+            uvicorn.run("app.main:from_environment", factory=True, workers=settings.workers, **settled)
+        return 0
+    server = Server(uvicorn.Config(create_app(settings), **settled))
+    with suppress(KeyboardInterrupt):
+        server.run()
+    return 0 if server.started else 3
 
 
 @contextmanager

@@ -73,13 +73,13 @@ class Metrics:
         requests.inc()
         durations.observe(seconds)
 
-    def predicted(self, digit: int | None, accepted: bool) -> None:
-        """Count a digit that was read; None is blank paper."""
+    def predicted(self, digit: int | None, accepted: bool, count: int = 1) -> None:
+        """Count digits that were read; None is blank paper."""
         key = (digit, accepted)
         if key not in self._of_prediction:
             label = "none" if digit is None else str(digit)
             self._of_prediction[key] = self._predictions.labels(label, str(accepted).lower())
-        self._of_prediction[key].inc()
+        self._of_prediction[key].inc(count)
 
     def ran(self, size: int, seconds: float) -> None:
         """Count a batch."""

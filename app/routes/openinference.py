@@ -1,6 +1,7 @@
 """/v2: the Open Inference Protocol, version 2, as KServe, Triton and their clients speak it over HTTP."""
 
 import asyncio
+from collections import Counter
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -131,8 +132,9 @@ async def infer(request: Request, service: ServiceOfModel) -> Response:
     else:
         asked, images = take_tensor(*take)
     values = answered(await service.inference.many(images), service.info.thresholds)
-    for digit, accepted in zip(values["digit"].tolist(), values["accepted"].tolist(), strict=True):
-        service.metrics.predicted(digit, accepted)
+    told = Counter(zip(values["digit"].tolist(), values["accepted"].tolist(), strict=True))
+    for (digit, accepted), count in told.items():
+        service.metrics.predicted(digit, accepted, count)
     model = service.info.model
     head, binary = write(asked, values, model.name, model.version)
     if not binary:
