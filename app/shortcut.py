@@ -1,8 +1,10 @@
-"""The short way to ``POST /predict``, for the form that nearly every request has.
+"""The short way to ``POST /predict`` and ``/v2/models/NAME/infer``, for the form that nearly every request has.
 
 Routing a request, solving its dependencies and writing its answer take FastAPI longer than reading a digit takes us. A
 request without a query needs none of that, and goes to the same function directly; every other request goes on.
 """
+
+from collections.abc import Awaitable, Callable
 
 from fastapi import FastAPI
 from starlette.requests import ClientDisconnect, Request
@@ -10,9 +12,11 @@ from starlette.types import Receive, Scope, Send
 
 from app.errors import DigitserveError
 from app.problems import answer_to, on_unforeseen
+from app.routes.openinference import read_tensor
 from app.routes.predict import read_digit
+from app.service import Service
 
-PATH = "/predict"
+Answer = Callable[[Scope, Receive, Service], Awaitable[tuple[bytes, dict[str, str]]]]
 
 
 class Shortcut:
@@ -22,17 +26,14 @@ class Shortcut:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if (
-            scope["type"] != "http"
-            or scope["path"] != scope["root_path"] + PATH
-            or scope["method"] != "POST"
-            or scope["query_string"]
-        ):
+        answer = None
+        if scope["type"] == "http" and scope["method"] == "POST" and not scope["query_string"]:
+            answer = answers(scope)
+        if answer is None:
             await self.app(scope, receive, send)
             return
-        scope["path_label"] = PATH
         try:
-            body, timing = await read_digit(scope, receive, scope["state"]["service"])
+            body, headers = await answer(scope, receive, scope["state"]["service"])
         except DigitserveError as error:
             await answer_to(scope, error)(scope, receive, send)
         except ClientDisconnect:
@@ -41,15 +42,19 @@ class Shortcut:
             await (await on_unforeseen(Request(scope), error))(scope, receive, send)
             raise  # for the server's log
         else:
-            await send(
-                {
-                    "type": "http.response.start",
-                    "status": 200,
-                    "headers": [
-                        (b"content-type", b"application/json"),
-                        (b"content-length", str(len(body)).encode()),
-                        (b"server-timing", timing.encode()),
-                    ],
-                }
-            )
+            raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+            raw.append((b"content-length", b"%d" % len(body)))
+            await send({"type": "http.response.start", "status": 200, "headers": raw})
             await send({"type": "http.response.body", "body": body})
+
+
+def answers(scope: Scope) -> Answer | None:
+    """What answers a POST to this address, if the short way leads there."""
+    path = scope["path"].removeprefix(scope["root_path"])
+    if path == "/predict":
+        scope["path_label"] = path
+        return read_digit
+    if path.startswith("/v2") and path == f"/v2/models/{scope['state']['service'].info.model.name}/infer":
+        scope["path_label"] = "/v2/models/{name}/infer"
+        return read_tensor
+    return None

@@ -40,8 +40,20 @@ def test_both_ways_refuse_alike(server: Server, name: str) -> None:
     assert short.headers["content-type"] == long.headers["content-type"] == "application/problem+json"
 
 
+def test_tensors_are_answered_alike(server: Server, seven: Grey) -> None:
+    """Both ways to infer have the same body, good or bad, and the same headers."""
+    tensor = {"name": "images", "shape": [1, 28, 28], "datatype": "UINT8", "data": seven.ravel().tolist()}
+    for body, status in (({"inputs": [tensor]}, 200), ({"inputs": []}, 400)):
+        short, long = (httpx.post(f"{server.url}/v2/models/digitnet/infer{query}", json=body) for query in ("", "?a=1"))
+        assert short.status_code == long.status_code == status
+        assert short.content == long.content
+        assert set(short.headers) == set(long.headers)
+        assert short.headers["content-type"] == long.headers["content-type"]
+
+
 def test_other_methods_and_addresses_go_the_long_way(server: Server, seven: Grey) -> None:
     """GET /predict is a 405, and what only begins like it is a 404."""
     assert httpx.get(f"{server.url}/predict").status_code == 405
     assert httpx.post(f"{server.url}/predict/").status_code in (307, 404)
     assert httpx.post(f"{server.url}/predictions", files={"file": png(seven)}).status_code == 404
+    assert httpx.post(f"{server.url}/v2/models/other/infer", json={}).status_code == 404

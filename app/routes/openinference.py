@@ -5,6 +5,8 @@ from collections import Counter
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope
 
 import app
 from app.errors import MalformedRequestError, NotReadyError, UnknownModelError, UnsupportedMediaError
@@ -119,10 +121,22 @@ async def infer(request: Request, service: ServiceOfModel) -> Response:
 
     `accepted` tells whether an answer meets the model's thresholds.
     """
-    if request.headers.get("content-encoding", "identity") != "identity":
+    body, headers = await read_tensor(request.scope, request.receive, service)
+    return Response(body, headers=headers)
+
+
+async def read_tensor(scope: Scope, receive: Receive, service: Service) -> tuple[bytes, dict[str, str]]:
+    """Answer a request: JSON and the tensors that follow it, and the headers that go with them.
+
+    Raises:
+        DigitserveError: it cannot be answered.
+        ClientDisconnect: nobody waits for the answer any more.
+    """
+    headers = Headers(scope=scope)
+    if headers.get("content-encoding", "identity") != "identity":
         raise UnsupportedMediaError("Send the body as it is: no Content-Encoding is understood.")
-    _, body = await receive_body(request.scope, request.receive, service.settings.max_batch_bytes)
-    length = request.headers.get(HEADER_LENGTH)
+    _, body = await receive_body(scope, receive, service.settings.max_batch_bytes)
+    length = headers.get(HEADER_LENGTH)
     if length is not None and not (length.isdecimal() and int(length) <= len(body)):
         raise MalformedRequestError(f"{HEADER_LENGTH} is no length of a part of the body.")
     split = int(length) if length is not None else len(body)
@@ -138,5 +152,5 @@ async def infer(request: Request, service: ServiceOfModel) -> Response:
     model = service.info.model
     head, binary = write(asked, values, model.name, model.version)
     if not binary:
-        return Response(head, media_type="application/json")
-    return Response(head + binary, media_type="application/octet-stream", headers={HEADER_LENGTH: str(len(head))})
+        return head, {"Content-Type": "application/json"}
+    return head + binary, {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(head))}

@@ -43,14 +43,14 @@ async def predict(
     whether it can be relied on: when `accepted` is false, `reason` says why, and `digit` is only the best guess. A
     picture with several digits is for `/read`.
     """
-    body, timing = await read_digit(request.scope, request.receive, service, normalize, preview)
-    return Response(body, media_type="application/json", headers={"Server-Timing": timing})
+    body, headers = await read_digit(request.scope, request.receive, service, normalize, preview)
+    return Response(body, headers=headers)
 
 
 async def read_digit(
     scope: Scope, receive: Receive, service: Service, mode: Mode = "auto", preview: bool = False
-) -> tuple[bytes, str]:
-    """Answer a request: the prediction as JSON, and where the time went.
+) -> tuple[bytes, dict[str, str]]:
+    """Answer a request: the prediction as JSON, and the headers that go with it.
 
     Raises:
         DigitserveError: it cannot be answered.
@@ -67,4 +67,5 @@ async def read_digit(
         service.metrics.queue_seconds.observe(queue_seconds)
     prediction = answer(picture, score, service.info.thresholds, service.model_id, preview)
     service.metrics.predicted(prediction.digit, prediction.accepted)
-    return prediction.to_json(), server_timing(decode=decode_seconds, queue=queue_seconds, infer=run_seconds)
+    timing = server_timing(decode=decode_seconds, queue=queue_seconds, infer=run_seconds)
+    return prediction.to_json(), {"Content-Type": "application/json", "Server-Timing": timing}
