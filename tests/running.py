@@ -22,6 +22,14 @@ class Server:
     pid: int
     log: Path
 
+    def logged(self, text: str) -> str:
+        """The log, once it has this: the line of a request is written just after its answer."""
+        deadline = time.monotonic() + 10
+        while text not in (log := self.log.read_text()):
+            assert time.monotonic() < deadline, f"{text} is not in the log:\n{log}"
+            time.sleep(0.01)
+        return log
+
     @property
     def port(self) -> int:
         return int(self.url.rpartition(":")[2])
