@@ -70,11 +70,6 @@ class Batcher(Generic[Item, Result]):
         self._seen = 0  # items that waited when the loop last turned
         self._ended = asyncio.Event()  # set when there is nothing more to do, after closing
 
-    @property
-    def waiting(self) -> int:
-        """Items that wait now."""
-        return len(self._waiting)
-
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._open = True

@@ -38,7 +38,7 @@ class Inference:
         batch_wait: seconds that a batch of them waits for company.
         max_waiting: single pictures that may wait.
         max_bulk: pictures of large batches that may wait.
-        on_batch: told of each batch that the fast network reads: its size, and the seconds that it took.
+        on_batch: told of each batch of single pictures, and of each slice that runs in the loop: size, and seconds.
     """
 
     def __init__(
@@ -94,11 +94,6 @@ class Inference:
     ) -> None:
         """Finish what waits, the fast network's part first."""
         await self._stack.__aexit__(kind, error, traceback)
-
-    @property
-    def waiting(self) -> int:
-        """Single pictures that wait now."""
-        return self._single.waiting + (self._careful.waiting if self._careful else 0)
 
     async def one(self, pixels: Grey) -> Completed[Score]:
         """Read one picture ``(28, 28)``.

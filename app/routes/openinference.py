@@ -100,22 +100,16 @@ BODY: dict[str, Any] = {
         },
     }
 }
+INFER: dict[str, Any] = {
+    "summary": "Read digits from tensors",
+    "response_model": InferenceResponse,
+    "responses": errors(400, 404, 413, 415, 503),
+    "openapi_extra": BODY,
+}
 
 
-@router.post(
-    "/models/{name}/versions/{version}/infer",
-    summary="Read digits from tensors",
-    response_model=InferenceResponse,
-    responses=errors(400, 404, 413, 415, 503),
-    openapi_extra=BODY,
-)
-@router.post(
-    "/models/{name}/infer",
-    summary="Read digits from tensors",
-    response_model=InferenceResponse,
-    responses=errors(400, 404, 413, 415, 503),
-    openapi_extra=BODY,
-)
+@router.post("/models/{name}/versions/{version}/infer", **INFER)
+@router.post("/models/{name}/infer", **INFER)
 async def infer(request: Request, service: ServiceOfModel) -> Response:
     """Read a batch of pictures as they are: 28x28, light ink on black, on the scale 0 to 255; nothing is normalised.
 
