@@ -8,6 +8,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,14 +72,18 @@ def serve(settings: Settings) -> int:
     """Run the service until it is told to stop. The exit status is 3 if it could not start."""
     import uvicorn
 
+    from app.gate import read_keys
     from app.log import log_config
     from app.main import create_app
-    from app.protocol import Protocol, Server
+    from app.protocol import Patience, Protocol
+    from app.server import Server
+    from app.workers import Supervisor
 
     # Pillow warns, past the log, of what is odd in a file that it decodes all the same; of an upload, nothing is told.
     warnings.filterwarnings("ignore", module="PIL")
+    patience = Patience(settings.head_s, settings.body_s, settings.body_rate, settings.max_connections)
     settled: dict[str, Any] = {
-        "http": Protocol,
+        "http": partial(Protocol, patience=patience),
         "host": settings.host,
         "port": settings.port,
         "log_config": log_config(settings.log_level),
@@ -86,13 +91,16 @@ def serve(settings: Settings) -> int:
         "root_path": settings.root_path,
         "forwarded_allow_ips": settings.forwarded_allow_ips,
         "server_header": False,
-        "timeout_graceful_shutdown": 10,
     }
-    if settings.workers > 1:  # each a process that makes the app for itself; uvicorn replaces those that die
+    times = settings.drain_ms / 1000, settings.grace_s
+    if settings.workers > 1:  # each a process that makes the app for itself
+        read_keys(settings.api_keys)  # what is wrong with them is told once
         with shared_by_workers(settings):
-            uvicorn.run("app.main:from_environment", factory=True, workers=settings.workers, **settled)
-        return 0
-    server = Server(uvicorn.Config(create_app(settings), **settled))
+            config = uvicorn.Config("app.main:from_environment", factory=True, workers=settings.workers, **settled)
+            supervisor = Supervisor(config, [config.bind_socket()], *times)
+            supervisor.run()
+        return supervisor.status
+    server = Server(uvicorn.Config(create_app(settings), **settled), *times)
     with suppress(KeyboardInterrupt):
         server.run()
     return 0 if server.started else 3
@@ -154,11 +162,11 @@ def info(settings: Settings) -> int:
     """Print what runs here."""
     from app import bundle
     from app.engine import open_engine
-    from app.main import describe_service
+    from app.serving import describe
 
     model = bundle.load(settings.model)
     engine = open_engine(model, settings.engine, settings.device, settings.threads, settings.network)
-    print(describe_service(settings, model, engine).model_dump_json(indent=2))
+    print(describe(settings, model, engine).model_dump_json(indent=2))
     return 0
 
 

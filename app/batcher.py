@@ -7,6 +7,7 @@ or HTTP.
 """
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, NamedTuple, Self, TypeVar
 
-from app.errors import NotReadyError, OverloadedError
+from app.errors import DeadlineError, NotReadyError, OverloadedError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,6 +35,7 @@ class Waiting(Generic[Item, Result]):
     item: Item
     future: asyncio.Future[Completed[Result]]
     since: float
+    until: float  # when its result will be of no use
 
 
 class Batcher(Generic[Item, Result]):
@@ -87,11 +89,17 @@ class Batcher(Generic[Item, Result]):
             while self._waiting:
                 settle(self._waiting.popleft(), NotReadyError("The service is stopping."))
 
-    async def submit(self, item: Item) -> Completed[Result]:
-        """Wait for an item's result.
+    @property
+    def waiting(self) -> int:
+        """Items that wait for their batch."""
+        return len(self._waiting)
+
+    async def submit(self, item: Item, until: float = math.inf) -> Completed[Result]:
+        """Wait for an item's result, of which no work is begun after ``until``, by ``time.perf_counter``.
 
         Raises:
             OverloadedError: too many items wait already.
+            DeadlineError: the item's time was over before its turn came.
             NotReadyError: the batcher is closed, or was closed by force before the item's turn.
             Exception: whatever ``run`` raised for the batch that the item was in.
         """
@@ -100,7 +108,7 @@ class Batcher(Generic[Item, Result]):
         if len(self._waiting) >= self._max_waiting:
             raise OverloadedError("Too many requests wait already.")
         future: asyncio.Future[Completed[Result]] = self._loop.create_future()
-        self._waiting.append(Waiting(item, future, time.perf_counter()))
+        self._waiting.append(Waiting(item, future, time.perf_counter(), until))
         if not self._busy:
             self._schedule()
         return await future
@@ -121,11 +129,11 @@ class Batcher(Generic[Item, Result]):
             self._seen = len(self._waiting)
             self._loop.call_soon(self._start)
             return
-        batch = self._next_batch()
+        started = time.perf_counter()
+        batch = self._next_batch(started)
         if not batch:
             self._end()
             return
-        started = time.perf_counter()
         items = [waiting.item for waiting in batch]
         if self._executor:
             running = self._loop.run_in_executor(self._executor, self._run, items)
@@ -133,12 +141,14 @@ class Batcher(Generic[Item, Result]):
         else:
             self._finish(batch, started, lambda: self._run(items))
 
-    def _next_batch(self) -> list[Waiting[Item, Result]]:
-        """Take what is first in line, leaving out those whose caller has gone."""
+    def _next_batch(self, now: float) -> list[Waiting[Item, Result]]:
+        """Take what is first in line, leaving out those whose caller has gone or whose time is over."""
         batch: list[Waiting[Item, Result]] = []
         while self._waiting and len(batch) < self._max_batch:
             waiting = self._waiting.popleft()
-            if not waiting.future.done():
+            if waiting.until < now:
+                settle(waiting, DeadlineError("There was no time left when the picture's turn came."))
+            elif not waiting.future.done():
                 batch.append(waiting)
         return batch
 

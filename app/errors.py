@@ -53,9 +53,33 @@ class UnknownModelError(RequestError):
     """There is no model of that name and version here."""
 
 
+class SlowRequestError(RequestError):
+    """The request came too slowly, and was not waited for."""
+
+
+class UnauthorizedError(RequestError):
+    """The request has no key, or none that is known."""
+
+
+class UnknownHostError(RequestError):
+    """The request is for a host that this service does not answer for."""
+
+
 class OverloadedError(DigitserveError):
-    """More requests wait than may wait. Trying again in a moment is right."""
+    """More is under way than may be. Trying again after ``retry_after`` seconds is right."""
+
+    def __init__(self, message: str, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class DeadlineError(DigitserveError):
+    """The answer would have come too late, and was not worked out."""
 
 
 class NotReadyError(DigitserveError):
     """The service is starting or stopping."""
+
+
+class EngineFailedError(DigitserveError):
+    """The engine failed, or what it gave is no answer."""

@@ -7,6 +7,7 @@ nothing of HTTP.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -21,7 +22,7 @@ from app.batcher import Batcher, Completed
 from app.classifier import Score, score
 from app.cores import give_way
 from app.engine import CascadeEngine, Engine, Images, Scores, below, fast_part
-from app.errors import OverloadedError
+from app.errors import DeadlineError, OverloadedError
 from app.normalize import Grey
 
 SLICE = 32  # pictures of a large batch that are read before others have their turn: a millisecond, in the loop
@@ -80,67 +81,91 @@ class Inference:
         self._bulk, self._max_bulk = 0, max_bulk
         self._stack = AsyncExitStack()
 
+    @property
+    def waiting(self) -> int:
+        """Single pictures that wait for their batch."""
+        return self._single.waiting
+
     async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        """Begin to take pictures."""
         for thread in (self._thread, self._careful_thread):
             if thread:
                 self._stack.callback(thread.shutdown, wait=False, cancel_futures=True)
         if self._careful:
             await self._stack.enter_async_context(self._careful)
         await self._stack.enter_async_context(self._single)
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Finish what waits, the fast network's part first."""
-        await self._stack.__aexit__(kind, error, traceback)
+    async def close(self) -> None:
+        """Take no more, and finish what waits, the fast network's part first."""
+        await self._stack.aclose()
 
-    async def one(self, pixels: Grey) -> Completed[Score]:
-        """Read one picture ``(28, 28)``.
+    async def one(self, pixels: Grey, until: float = math.inf) -> Completed[Score]:
+        """Read one picture ``(28, 28)``, beginning nothing after ``until``, by ``time.perf_counter``.
 
         Raises:
+            DeadlineError: its time was over before its turn came.
             OverloadedError: too many wait already.
             NotReadyError: the service is stopping.
         """
-        first = await self._single.submit(pixels)
+        first = await self._single.submit(pixels, until)
         if self._careful is None or not first.result.unsure:
             return first
-        second = await self._careful.submit(pixels)
+        second = await self._careful.submit(pixels, until)
         return Completed(
             second.result, first.queue_seconds + second.queue_seconds, first.run_seconds + second.run_seconds
         )
 
-    async def many(self, images: Images, second_opinion: bool = True) -> Scores:
+    async def many(self, images: Images, second_opinion: bool = True, until: float = math.inf) -> Scores:
         """Read a large batch, ``(N, 28, 28)``, in slices; without a second opinion, by the fast network alone.
 
         Raises:
+            DeadlineError: its time was over before the turn of its last slice came.
             OverloadedError: too many wait already.
         """
         if self._bulk and self._bulk + len(images) > self._max_bulk:
             raise OverloadedError("Too many large batches wait already.")
         self._bulk += len(images)
         try:
-            scores = await self._sliced(self._engine, images, SLICE, self._thread)
+            scores = await self._sliced(self._engine, images, SLICE, self._thread, until)
             if second_opinion and self._gate and self._careful_engine:
                 unsure = np.flatnonzero(below(scores, self._gate))
-                second = await self._sliced(self._careful_engine, images[unsure], CAREFUL_SLICE, self._careful_thread)
+                second = await self._sliced(
+                    self._careful_engine, images[unsure], CAREFUL_SLICE, self._careful_thread, until
+                )
                 scores.probabilities[unsure] = second.probabilities
                 scores.typicality[unsure] = second.typicality
             return scores
         finally:
             self._bulk -= len(images)
 
-    async def _sliced(self, engine: Engine, images: Images, size: int, executor: Executor | None) -> Scores:
+    async def _sliced(
+        self, engine: Engine, images: Images, size: int, executor: Executor | None, until: float
+    ) -> Scores:
         loop = asyncio.get_running_loop()
         parts: list[Scores] = []
+
+        def in_time(part: Images) -> Scores:
+            if time.perf_counter() > until:
+                raise DeadlineError("There was no time left for all of the pictures.")
+            return engine(part)
+
         for start in range(0, len(images), size):
             part = images[start : start + size]
             if executor:
-                parts.append(await loop.run_in_executor(executor, engine, part))
+                parts.append(await loop.run_in_executor(executor, in_time, part))
             else:
                 async with self._turn:
                     started = time.perf_counter()
-                    parts.append(engine(part))
+                    parts.append(in_time(part))
                     self._on_batch(len(part), time.perf_counter() - started)
                     await asyncio.sleep(0)
         if not parts:

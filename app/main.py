@@ -9,33 +9,35 @@ import logging
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TypedDict
 
 import cv2
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import app
-from app import bundle, problems
-from app.bundle import Bundle
+from app import problems
+from app.admission import Admission
 from app.cores import cores, give_way
-from app.engine import Engine, open_engine, self_test
 from app.errors import StartupError
-from app.inference import Inference
+from app.gate import Gate, names, read_keys
 from app.log import AccessLog
 from app.metrics import Metrics
 from app.observe import Observe
 from app.openapi import describe
+from app.reload import HangUp, Reloader
 from app.routes import batch, openinference, operations, pages, predict, read
-from app.schemas import Info, Limits, ModelInfo
 from app.service import Service
+from app.serving import load
 from app.settings import Settings
 from app.shortcut import Shortcut
+from app.watch import Watch
 
 logger = logging.getLogger(__name__)
 
-# Multiply-adds for one picture up to which a network runs in the event loop. See docs/performance.md.
-LIGHT = 15_000_000
+EXPOSED = ["X-Request-ID", "Server-Timing", "Retry-After"]  # headers that a page of another origin may read
 
 
 class State(TypedDict):
@@ -50,35 +52,37 @@ def from_environment() -> ASGIApp:
 
 
 def create_app(settings: Settings) -> ASGIApp:
-    """Build the service. The model is loaded when the app starts, not here."""
+    """Build the service. The model is loaded when the app starts, not here.
+
+    Raises:
+        StartupError: a setting that names a file names none that is of use.
+    """
     metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-        model = bundle.load(settings.model)
-        engine = open_engine(model, settings.engine, settings.device, settings.threads, settings.network)
-        self_test(engine, model)
-        cv2.setNumThreads(settings.threads)  # of its own accord it would take every core for each picture
-        inference = Inference(
-            engine,
-            in_loop=engine.name == "onnxruntime" and lightest(model, settings.network) <= LIGHT,
-            batch_max=settings.batch_max,
-            batch_wait=settings.batch_wait_ms / 1000,
-            max_waiting=settings.max_inflight,
-            max_bulk=8 * settings.max_batch,
-            on_batch=metrics.ran,
-        )
+        watch = Watch(lambda: service.model.test(), settings.fault_s)
+        load_model = partial(load, settings, metrics, watch.failed)
+        model = load_model()
+        await model.inference.open()
         metrics.forget_dead_workers()
+        model.count(metrics)
+        cv2.setNumThreads(settings.threads)  # of its own accord it would take every core for each picture
+        admission = Admission(settings.max_inflight, settings.max_inflight_pixels, settings.max_inflight_bytes)
         threads = max(1, cores() // settings.workers)
         with ThreadPoolExecutor(threads, thread_name_prefix="pictures", initializer=give_way) as pool:
-            async with inference:
-                info = describe_service(settings, model, engine)
-                service = Service(settings, info, inference, pool, metrics, ready=True)
-                gc.collect()
-                gc.freeze()  # what start-up made will stay: a full collection need not walk through it for 50 ms
-                logger.info("%s is ready on %s (%s)", model.manifest.id, engine.name, engine.device)
+            service = Service(settings, model, admission, pool, metrics, watch)
+            reloader = Reloader(service, load_model)
+            HangUp(reloader.ask).install()
+            gc.collect()
+            gc.freeze()  # what start-up made will stay: a full collection need not walk through it for 50 ms
+            logger.info("%s is ready on %s (%s)", model.id, model.engine.name, model.engine.device)
+            try:
                 yield {"service": service}
-                service.ready = False
+            finally:
+                await reloader.close()
+                await watch.close()
+                await service.model.inference.close()
 
     service_app = FastAPI(
         title="digitserve",
@@ -94,42 +98,16 @@ def create_app(settings: Settings) -> ASGIApp:
         service_app.include_router(part.router)
     service_app.mount("/assets", pages.assets())
     describe(service_app)
+    serving: ASGIApp = Shortcut(service_app)
+    keys, hosts = read_keys(settings.api_keys), names(settings.allowed_hosts)
+    if keys or hosts:
+        serving = Gate(serving, keys, hosts, settings.open_metrics, settings.open_pages)
+    if settings.cors_origins:  # outside the gate, for a browser asks without a key whether it may ask
+        serving = CORSMiddleware(
+            serving, names(settings.cors_origins), allow_methods=["*"], allow_headers=["*"], expose_headers=EXPOSED
+        )
     log = AccessLog() if settings.log_level in ("info", "debug") else None
-    return Observe(Shortcut(service_app), metrics, log)
-
-
-def lightest(model: Bundle, network: str | None) -> int:
-    """Multiply-adds of the network that reads every picture."""
-    networks = model.manifest.networks
-    return networks[network or next(iter(networks))].macs
-
-
-def describe_service(settings: Settings, model: Bundle, engine: Engine) -> Info:
-    """Say what runs, as /info and the command line show it."""
-    manifest = model.manifest
-    return Info(
-        version=app.__version__,
-        model=ModelInfo(
-            name=manifest.name,
-            version=manifest.version,
-            sha256=model.sha256,
-            created=manifest.created,
-            networks={name: network.model_dump() for name, network in manifest.networks.items()},
-            training={
-                **manifest.training,
-                "runs": [{key: run[key] for key in run if key != "history"} for run in manifest.training["runs"]],
-            },
-            metrics=manifest.metrics,
-        ),
-        engine=engine.name,
-        device=engine.device,
-        limits=Limits(
-            max_body_bytes=settings.max_body_bytes,
-            max_pixels=settings.max_pixels,
-            max_inflight=settings.max_inflight,
-        ),
-        thresholds=manifest.thresholds(engine.name, settings.network),
-    )
+    return Observe(serving, metrics, log)
 
 
 class StartupReport:

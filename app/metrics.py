@@ -51,6 +51,21 @@ class Metrics:
             registry=self.registry,
         )
         self._predictions = Counter("digits_predictions", "Digits read.", ["digit", "accepted"], registry=self.registry)
+        self._rejected = Counter(
+            "digits_requests_rejected",
+            "Requests and connections that were refused for what the service can bear, and not for what they are.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self._model = Gauge(
+            "digits_model_info",
+            "The model that serves has 1.",
+            ["name", "version", "sha256"],
+            registry=self.registry,
+            multiprocess_mode="livemax",
+        )
+        self._serving: Gauge | None = None
+        self._reloads = Counter("digits_model_reloads", "Looks for a new model.", ["outcome"], registry=self.registry)
         # labels() takes a lock and builds a key for each call; what has been asked for once is kept.
         self._of_request: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._of_prediction: dict[tuple[int | None, bool], Counter] = {}
@@ -80,6 +95,21 @@ class Metrics:
             label = "none" if digit is None else str(digit)
             self._of_prediction[key] = self._predictions.labels(label, str(accepted).lower())
         self._of_prediction[key].inc(count)
+
+    def rejected(self, reason: str) -> None:
+        """Count a refusal; the reasons are the code's own words."""
+        self._rejected.labels(reason).inc()
+
+    def serves(self, name: str, version: str, sha256: str) -> None:
+        """Note the model that serves from now on."""
+        if self._serving:
+            self._serving.set(0)
+        self._serving = self._model.labels(name, version, sha256)
+        self._serving.set(1)
+
+    def reloaded(self, outcome: str) -> None:
+        """Count a look for a new model."""
+        self._reloads.labels(outcome).inc()
 
     def ran(self, size: int, seconds: float) -> None:
         """Count a batch."""

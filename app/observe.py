@@ -1,13 +1,20 @@
 """What every request gets, whatever answers it: an id, a count and a line in the log."""
 
+import asyncio
 import re
 import time
 from random import getrandbits
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.errors import SlowRequestError
 from app.log import AccessLog
 from app.metrics import Metrics
+from app.problems import answer_to
+
+# Why the server cancels the task of a request (``app/protocol.py``).
+GONE = "the client went away"
+SLOW = "the body came too slowly"
 
 SANE = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
@@ -16,7 +23,8 @@ class Observe:
     """ASGI middleware, the outermost.
 
     ``scope["state"]["request_id"]`` is the client's own X-Request-ID if that is a sane token, else a new one, and
-    every answer has it. ``scope["path_label"]`` is what the request is counted under, where the app sets it.
+    every answer has it. ``scope["state"]["task"]`` is what answers it. ``scope["path_label"]`` is what it is
+    counted under, and ``scope["rejected"]`` why it was refused, where the app sets them.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, log: AccessLog | None) -> None:
@@ -35,7 +43,8 @@ class Observe:
         if not SANE.fullmatch(id_header):
             id_header = b"%016x" % getrandbits(64)  # to tell requests apart, and no secret
         request_id = id_header.decode()
-        scope.setdefault("state", {})["request_id"] = request_id
+        state = scope.setdefault("state", {})
+        state["request_id"], state["task"] = request_id, asyncio.current_task()
         status = 499  # as nginx has it: the client went away before it was answered
 
         async def send_with_id(message: Message) -> None:
@@ -48,10 +57,19 @@ class Observe:
         self.metrics.in_flight.inc()
         try:
             await self.app(scope, receive, send_with_id)
+        except asyncio.CancelledError as error:
+            if error.args == (SLOW,) and status == 499:
+                state["task"].uncancel()
+                late = SlowRequestError("The body came too slowly, and was not waited for.")
+                await answer_to(scope, late)(scope, receive, send_with_id)
+            elif error.args != (GONE,):
+                raise
         finally:
             seconds = time.perf_counter() - started
             self.metrics.in_flight.dec()
             self.metrics.answered(bounded(scope["method"]), label(scope), status, seconds)
+            if "rejected" in scope:
+                self.metrics.rejected(scope["rejected"])
             if self.log:
                 client = scope.get("client")
                 self.log.write(

@@ -6,6 +6,7 @@ it was not: no traceback and no path ever leaves.
 
 import http
 import logging
+from random import getrandbits
 from typing import Any
 
 from fastapi import FastAPI
@@ -24,7 +25,10 @@ logger = logging.getLogger(__name__)
 # exception: (status, slug of the type, title)
 TABLE: dict[type[Exception], tuple[int, str, str]] = {
     errors.MalformedRequestError: (400, "malformed-request", "The request is malformed"),
+    errors.UnauthorizedError: (401, "unauthorized", "A key is needed"),
+    errors.UnknownHostError: (400, "unknown-host", "Not a host of this service"),
     errors.UnknownModelError: (404, "unknown-model", "There is no such model here"),
+    errors.SlowRequestError: (408, "too-slow", "The request came too slowly"),
     errors.BodyTooLargeError: (413, "body-too-large", "The body is too large"),
     errors.UnsupportedMediaError: (415, "unsupported-media", "Not an image of a type that we take"),
     errors.BrokenImageError: (422, "broken-image", "The image cannot be decoded"),
@@ -32,10 +36,23 @@ TABLE: dict[type[Exception], tuple[int, str, str]] = {
     errors.CrowdedPictureError: (422, "crowded-picture", "There is too much on the picture"),
     errors.OverloadedError: (503, "overloaded", "The service is overloaded"),
     errors.NotReadyError: (503, "not-ready", "The service is not ready"),
+    errors.EngineFailedError: (503, "engine-failed", "The engine failed"),
+    errors.DeadlineError: (504, "deadline", "The answer would have come too late"),
 }
 HEADERS = {
-    413: {"Connection": "close"},  # what is left of the body is not worth reading, and may have no end
+    401: {"WWW-Authenticate": "Bearer"},
+    # What is left of the body is not worth reading, and may have no end.
+    408: {"Connection": "close"},
+    413: {"Connection": "close"},
     503: {"Retry-After": "1"},  # seconds
+}
+REJECTED = frozenset({401, 408, 503, 504})  # for what the service can bear, or whom it knows; counted by slug
+# What is answered to those whose request never became one: status -> slug, title, detail.
+UNHEARD = {
+    400: ("malformed-http", "Not HTTP as it is written down", "The request is not valid HTTP/1.1."),
+    408: ("too-slow", "The request came too slowly", "The head of a request must come within a few seconds."),
+    431: ("head-too-large", "The head is too large", "The head of a request may have 64 KiB."),
+    503: ("overloaded", "The service is overloaded", "Too many connections are open already."),
 }
 TITLES = {404: "There is nothing at this address", 405: "This address does not take that method"}
 
@@ -63,7 +80,27 @@ def described(scope: Scope, status: int, slug: str, title: str, detail: str) -> 
 def answer_to(scope: Scope, error: DigitserveError) -> JSONResponse:
     """Answer with an error of the table."""
     status, slug, title = TABLE[type(error)]
-    return problem(scope, status, slug, title, str(error), HEADERS.get(status))
+    headers = HEADERS.get(status)
+    if status in REJECTED:
+        scope["rejected"] = slug
+    if isinstance(error, errors.OverloadedError):
+        headers = {"Retry-After": str(error.retry_after)}
+    return problem(scope, status, slug, title, str(error), headers)
+
+
+def unheard(status: int) -> bytes:
+    """A whole answer, head and all, to what is no request, or never became one; the connection ends with it."""
+    slug, title, detail = UNHEARD[status]
+    request_id = f"{getrandbits(64):016x}"
+    kind = f"urn:problem-type:digitserve:{slug}"
+    problem = Problem(type=kind, title=title, status=status, detail=detail, request_id=request_id)
+    body = problem.model_dump_json().encode()
+    retry = "retry-after: 1\r\n" if status == 503 else ""
+    head = (
+        f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}\r\ncontent-type: application/problem+json\r\n"
+        f"content-length: {len(body)}\r\nx-request-id: {request_id}\r\n{retry}connection: close\r\n\r\n"
+    )
+    return head.encode() + body
 
 
 def in_place_of_answer(scope: Scope, error: DigitserveError) -> Problem:
@@ -118,6 +155,10 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(ClientDisconnect, on_disconnect)
     app.add_exception_handler(Exception, on_unforeseen)
+
+
+# What any address that takes pictures may answer instead.
+TAKING_PICTURES = (400, 401, 408, 413, 415, 503, 504)
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -1,21 +1,25 @@
-"""uvicorn's server and its HTTP, with two things done otherwise.
+"""uvicorn's HTTP, with what it leaves to others: how slowly a request may come, how large its head may be, and that
+nobody works for a client that has gone.
 
 The head and the body of an answer are one write: uvicorn hands them to the transport one after the other, and uvloop
-makes a system call of each, a tenth of what an answer costs. And connections are accepted several at a time: uvloop
-takes one from a listening socket each time that it turns, so that of 500 that come at once the last would wait for more
-than a second. Knows nothing of what is answered.
+makes a system call of each, a tenth of what an answer costs. Knows nothing of what is answered, but to those whose
+request never becomes one.
 """
 
 import asyncio
-import os
-import socket
-from functools import partial
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
-import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-ACCEPTED = 16  # connections in a turn of the event loop at most
+from app.observe import GONE, SLOW
+from app.problems import unheard
+
+MAX_HEAD = 65_536  # bytes of a request's head, give or take a packet
+WINDOW = 10.0  # seconds over which the rate of a body is taken
+UNREAD = 60.0  # seconds for which a client may leave an answer unread
 
 
 class Gathering:
@@ -48,22 +52,124 @@ class Gathering:
         return getattr(self._transport, name)
 
 
+@dataclass(frozen=True)
+class Patience:
+    """How slowly a request may come, and how many connections there may be."""
+
+    head: float = 5.0  # seconds until its head is there
+    body: float = 60.0  # and from then until its end
+    rate: float = 16_384.0  # bytes a second at least, over any ``WINDOW``
+    connections: int = 8192
+
+
+class Stage(Enum):
+    """What a connection is doing, as far as receiving goes."""
+
+    HEAD = "head"  # a request's head comes, or ought to
+    BODY = "body"
+    NONE = "none"  # a request is complete; an answer is due, or the next request
+
+
 class Protocol(HttpToolsProtocol):
-    """For uvicorn's setting ``http``."""
+    """For uvicorn's setting ``http``, with ``functools.partial`` for its patience.
+
+    Time is not taken for each request: the server looks at all connections twice a second (``look``), and a stage
+    begins when it is first seen.
+    """
+
+    def __init__(self, *arguments: Any, patience: Patience = Patience(), **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self._patience = patience
+        self._stage, self._number = Stage.HEAD, 0  # the number tells stages apart
+        self._received = 0  # bytes
+        self._head_from = 0  # bytes that had come when the head began
+        self._seen = -1  # number of the stage that is timed
+        self._marks: deque[tuple[float, int]] = deque()  # of that stage: when it was looked at, bytes by then
+        self._unread_since: float | None = None
+        self._service: Any = self.app_state.get("service")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(Gathering(transport, self.loop))  # type: ignore[arg-type]  # it is one in all that is used
+        if len(self.connections) > self._patience.connections:
+            self._refuse(503, "connections")
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        cycle = self.cycle
+        super().connection_lost(exc)
+        self._cancel(cycle, GONE)
+        while self.pipeline:
+            self._cancel(self.pipeline.pop()[0], GONE)
 
-class Server(uvicorn.Server):
-    """A server whose listening socket is listened to several times over."""
+    def data_received(self, data: bytes) -> None:
+        self._received += len(data)
+        super().data_received(data)
+        if self._stage is Stage.HEAD and self._received - self._head_from > MAX_HEAD:
+            self._refuse(431, "head")
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        made_of: Any = self.config.http_protocol_class
-        protocol = partial(made_of, config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
-        loop = asyncio.get_running_loop()
-        for listener in [listener for server in self.servers for listener in server.sockets]:
-            for _ in range(ACCEPTED - 1):
-                again = socket.socket(fileno=os.dup(listener.fileno()))
-                self.servers.append(await loop.create_server(protocol, sock=again, backlog=self.config.backlog))
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._stage, self._number, self._head_from = Stage.HEAD, self._number + 1, self._received
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._stage, self._number = Stage.BODY, self._number + 1
+        if self._service and self._service.draining:
+            self.cycle.keep_alive = False
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._stage, self._head_from = Stage.NONE, self._received
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(400, "malformed")
+
+    def look(self, now: float) -> None:
+        """Close the connection if what it sends comes too slowly, or what it is sent is not read."""
+        if self.transport.is_closing():
+            return
+        if not self.flow.write_paused:
+            self._unread_since = None
+        elif self._unread_since is None:
+            self._unread_since = now
+        elif now - self._unread_since > UNREAD:
+            self.transport.abort()
+            return
+        stage = self._stage
+        if stage is Stage.NONE and self.timeout_keep_alive_task is None and self.cycle.response_complete:
+            stage = Stage.HEAD  # line feeds came instead of a request, and uvicorn counts any byte as the next one
+        if stage is Stage.NONE or self.flow.read_paused:
+            self._seen = -1
+            return
+        if self._seen != self._number:
+            self._seen = self._number
+            self._started = now
+            self._marks.clear()
+        self._marks.append((now, self._received))
+        since, received = self._marks[0]
+        if now - since >= WINDOW:
+            self._marks.popleft()
+        if stage is Stage.HEAD:
+            if now - self._started >= self._patience.head:
+                self._refuse(408, "slow")
+        elif now - self._started >= self._patience.body or (
+            now - since >= WINDOW and self._received - received < self._patience.rate * WINDOW
+        ):
+            if not self.cycle.response_complete and self._cancel(self.cycle, SLOW):
+                return  # it is answered where all are
+            self.transport.close()
+
+    def _refuse(self, status: int, reason: str) -> None:
+        """Answer what is no request, or never was one, and close."""
+        if self.transport.is_closing():
+            return
+        if self._service:
+            self._service.metrics.rejected(reason)
+        self.transport.write(unheard(status))
+        self.transport.close()
+
+    def _cancel(self, cycle: Any, reason: str) -> bool:
+        """Stop the work on a request that was not answered."""
+        if cycle is None or cycle.response_complete or cycle.response_started:
+            return False
+        task = cycle.scope["state"].get("task")
+        return bool(task and task.cancel(reason))

@@ -10,7 +10,7 @@ from math import prod
 from app.bundle import Thresholds
 from app.classifier import Score, doubt, score
 from app.engine import Engine, fast_part
-from app.image import Picture, decode
+from app.image import Opened, Picture, open_image
 from app.ink import Ink, find_ink
 from app.normalize import Grey
 from app.schemas import BoxInfo, PageInfo, ReadDigit, Reading, ReadLine
@@ -26,13 +26,13 @@ class Page:
     lines: list[Line]
 
 
-def open_page(data: bytes, max_pixels: int) -> Page:
-    """Decode an image file and find everything on it that may be a digit.
+def open_page(image: Opened) -> Page:
+    """Decode an image and find everything on it that may be a digit.
 
     Raises:
-        RequestError: it is no image that we take, or there is too much on it.
+        RequestError: it cannot be decoded, or there is too much on it.
     """
-    picture = decode(data, max_pixels)
+    picture = image.decode()
     ink = find_ink(picture.pixels)
     return Page(picture, ink, propose(ink))
 
@@ -58,9 +58,9 @@ def read(data: bytes, max_pixels: int, engine: Engine, thresholds: Thresholds, m
     """Take all the steps at once, for whoever has an engine at hand and no service.
 
     Raises:
-        RequestError: as ``open_page`` does.
+        RequestError: as ``open_image`` and ``open_page`` do.
     """
-    page = open_page(data, max_pixels)
+    page = open_page(open_image(data, max_pixels))
     scouted = candidates(page)
     digits = chosen(page, score(fast_part(engine), scouted) if scouted else [])
     pixels = [digit.pixels for line in digits for digit in line]

@@ -166,7 +166,19 @@ class Limits(Answer):
 
     max_body_bytes: int
     max_pixels: int
-    max_inflight: int
+    max_inflight: int = Field(description="complete requests that may wait for an answer")
+    max_inflight_pixels: int = Field(description="pixels of large pictures that may be under way at once")
+    max_batch: int = Field(description="pictures in one request")
+    max_batch_bytes: int
+    deadline_ms: int = Field(description="from a request's last byte; in a batch, for each 16 of its pictures")
+
+
+class Reload(Answer):
+    """What came of the last look for a new model."""
+
+    outcome: Literal["taken", "unchanged", "failed"]
+    at: str = Field(description="ISO 8601, UTC")
+    detail: str
 
 
 class Info(Answer):
@@ -178,3 +190,4 @@ class Info(Answer):
     device: str
     limits: Limits
     thresholds: Thresholds
+    last_reload: Reload | None = Field(None, description="null where there was none since the start")

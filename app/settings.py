@@ -37,11 +37,42 @@ class Settings(BaseSettings):
     max_batch: int = Field(1024, ge=1, description="Pictures in one request at most, where several may be sent.")
     max_batch_bytes: int = Field(67_108_864, ge=1, description="Bytes of such a request's body at most; past it, 413.")
     max_pixels: int = Field(25_000_000, ge=784, description="Pixels of an image at most; past it, 422.")
-    max_inflight: int = Field(1024, ge=1, description="Pictures that may wait to be read; past it, 503.")
+    max_inflight: int = Field(1024, ge=1, description="Complete requests that may wait for an answer; past it, 503.")
+    max_inflight_pixels: int = Field(
+        100_000_000, ge=784, description="Pixels of large pictures that may be under way at once; past it, 503."
+    )
+    max_inflight_bytes: int = Field(
+        268_435_456, ge=1, description="Bytes of bodies that may be arriving at once; past it, 503."
+    )
+    max_connections: int = Field(8192, ge=1, description="Open connections; one more is answered 503 and closed.")
+    deadline_ms: int = Field(
+        2000, ge=1, description="Time that an answer may take from a request's last byte; past it, 504."
+    )
+    drain_ms: int = Field(
+        2000, ge=0, description="Time that is still served after SIGTERM, while /readyz says that it is stopping."
+    )
+    grace_s: float = Field(10.0, ge=0.5, description="Time from a signal to stop until the process has ended.")
     batch_max: int = Field(64, ge=1, description="Pictures in one batch at most.")
     batch_wait_ms: float = Field(0.0, ge=0, le=1000, description="Time that a batch waits for company.")
     root_path: str = Field("", description="Path under which a proxy shows the service, such as /digits.")
     forwarded_allow_ips: str = Field("127.0.0.1", description="Proxies whose X-Forwarded-* are believed; * for all.")
+    fault_s: float = Field(
+        10.0, ge=0.1, description="Time that the engine may go on failing before the process ends, to be started anew."
+    )
+    head_s: float = Field(5.0, gt=0, description="Time in which the head of a request must come.")
+    body_s: float = Field(60.0, gt=0, description="Time in which the body of a request must come.")
+    body_rate: float = Field(
+        16_384, ge=0, description="Bytes a second at which a body must come, over any 10 seconds; past any, 408."
+    )
+    api_keys: str = Field(
+        "", description="SHA-256 hashes of the keys that are let in, with commas, or a file that has one a line."
+    )
+    open_metrics: bool = Field(True, description="Whether /metrics is open where there are keys.")
+    open_pages: bool = Field(True, description="Whether the pages and their OpenAPI are open where there are keys.")
+    allowed_hosts: str = Field(
+        "", description="Host names that are answered for, with commas; *.example.org is a host and all under it."
+    )
+    cors_origins: str = Field("", description="Origins whose pages may ask from a browser, with commas; * is all.")
     log_level: Literal["critical", "error", "warning", "info", "debug"] = Field(
         "info", description="What is logged; info has a line a request."
     )

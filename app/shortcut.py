@@ -5,6 +5,7 @@ request without a query needs none of that, and goes to the same function direct
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from fastapi import FastAPI
 from starlette.requests import ClientDisconnect, Request
@@ -28,12 +29,13 @@ class Shortcut:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = None
         if scope["type"] == "http" and scope["method"] == "POST" and not scope["query_string"]:
-            answer = answers(scope)
+            service: Service = scope["state"]["service"]
+            answer = answers(scope, service)
         if answer is None:
             await self.app(scope, receive, send)
             return
         try:
-            body, headers = await answer(scope, receive, scope["state"]["service"])
+            body, headers = await answer(scope, receive, service)
         except DigitserveError as error:
             await answer_to(scope, error)(scope, receive, send)
         except ClientDisconnect:
@@ -48,13 +50,14 @@ class Shortcut:
             await send({"type": "http.response.body", "body": body})
 
 
-def answers(scope: Scope) -> Answer | None:
+def answers(scope: Scope, service: Service) -> Answer | None:
     """What answers a POST to this address, if the short way leads there."""
     path = scope["path"].removeprefix(scope["root_path"])
     if path == "/predict":
         scope["path_label"] = path
         return read_digit
-    if path.startswith("/v2") and path == f"/v2/models/{scope['state']['service'].info.model.name}/infer":
+    name = service.model.info.model.name
+    if path.startswith("/v2") and path == f"/v2/models/{name}/infer":
         scope["path_label"] = "/v2/models/{name}/infer"
-        return read_tensor
+        return partial(read_tensor, name=name)
     return None

@@ -58,7 +58,8 @@ def run_app(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
 def running(*flags: str, **environment: str) -> Iterator[Server]:
     """Serve until the block ends.
 
-    Warnings are errors, and the folder that it runs in is empty: no .env, and nothing else to find.
+    Warnings are errors, and the folder that it runs in is empty: no .env, and nothing else to find. It ends without
+    serving on for a while, unless told otherwise.
     """
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
@@ -66,7 +67,7 @@ def running(*flags: str, **environment: str) -> Iterator[Server]:
             process = subprocess.Popen(
                 [sys.executable, "-W", "error", "-m", "app", "serve", "--port", "0", *flags],
                 cwd=folder,
-                env=clean_environment(HOME=folder, **environment),
+                env=clean_environment(**{"HOME": folder, "DIGITS_DRAIN_MS": "0"} | environment),
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )

@@ -13,6 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.bundle import Bundle
+from app.settings import Settings
 from tests.pictures import Grey, png
 from tests.running import ROOT, Server, clean_environment, run_app, running
 
@@ -31,7 +32,9 @@ def test_info_names_what_runs(server: Server, released: Bundle) -> None:
     assert info["model"]["sha256"] == released.sha256
     assert info["model"]["metrics"]["test"]["onnxruntime"]["digits"] == 10_000
     assert (info["engine"], info["device"]) == ("onnxruntime", "cpu")
-    assert info["limits"] == {"max_body_bytes": 10_000_000, "max_pixels": 25_000_000, "max_inflight": 1024}
+    defaults = Settings.model_fields
+    assert info["limits"] == {name: defaults[name].default for name in info["limits"]}
+    assert len(info["limits"]) == 7
     assert info["thresholds"] == released.manifest.thresholds("onnxruntime", None).model_dump()
 
 

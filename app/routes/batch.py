@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.classifier import Prepared, answer, listed
 from app.errors import MalformedRequestError, RequestError
-from app.problems import in_place_of_answer, responses
+from app.problems import TAKING_PICTURES, in_place_of_answer, responses
 from app.routes.body import receive_body
 from app.schemas import Batch, Problem
 from app.service import CurrentService, Service
@@ -16,7 +16,8 @@ from app.upload import take_images
 
 router = APIRouter(tags=["predict"])
 
-SLICE = 16  # pictures that are decoded, or answered, before other requests have their turn: a millisecond
+SLICE = 16  # pictures that are decoded, or answered, before other requests have their turn: a millisecond;
+# and for which a request has its deadline once more
 
 FILES: dict[str, Any] = {
     "required": True,
@@ -37,7 +38,7 @@ FILES: dict[str, Any] = {
     "/predict/batch",
     summary="Read several images at once",
     response_model=Batch,
-    responses=responses(400, 413, 415, 503),
+    responses=responses(*TAKING_PICTURES),
     openapi_extra={"requestBody": FILES},
 )
 async def predict_batch(request: Request, service: CurrentService) -> Response:
@@ -47,16 +48,19 @@ async def predict_batch(request: Request, service: CurrentService) -> Response:
     problem, with its status, in its own place.
     """
     limits = service.settings
-    content_type, body = await receive_body(request.scope, request.receive, limits.max_batch_bytes)
+    body = await receive_body(request.scope, request.receive, service, limits.max_batch_bytes)
+    with service.turn() as model:
+        files = take_images(body.content_type, body.content, limits.max_batch)
+        until = body.until + (len(files) // SLICE) * limits.deadline_ms / 1000
+        prepared: list[Prepared | Problem] = []
+        for index, file in enumerate(files):
+            if index % SLICE == SLICE - 1:
+                await asyncio.sleep(0)
+            prepared.append(await prepare_or_tell(request, service, file, until))
+        pictures = [picture for picture in prepared if isinstance(picture, Prepared)]
+        with_ink = [picture.pixels for picture in pictures if not picture.blank]
+        scores = iter(listed(await model.inference.many(np.stack(with_ink), until=until)) if with_ink else [])
     answers: list[bytes] = []
-    prepared: list[Prepared | Problem] = []
-    for index, file in enumerate(take_images(content_type, body, limits.max_batch)):
-        if index % SLICE == SLICE - 1:
-            await asyncio.sleep(0)
-        prepared.append(await prepare_or_tell(request, service, file))
-    pictures = [picture for picture in prepared if isinstance(picture, Prepared)]
-    with_ink = [picture.pixels for picture in pictures if not picture.blank]
-    scores = iter(listed(await service.inference.many(np.stack(with_ink))) if with_ink else [])
     for index, picture in enumerate(prepared):
         if index % SLICE == SLICE - 1:
             await asyncio.sleep(0)
@@ -64,16 +68,16 @@ async def predict_batch(request: Request, service: CurrentService) -> Response:
             answers.append(picture.model_dump_json().encode())
             continue
         score = None if picture.blank else next(scores)
-        prediction = answer(picture, score, service.info.thresholds, service.model_id)
+        prediction = answer(picture, score, model.thresholds, model.id)
         service.metrics.predicted(prediction.digit, prediction.accepted)
         answers.append(prediction.to_json())
     return Response(b'{"predictions":[' + b",".join(answers) + b"]}", media_type="application/json")
 
 
-async def prepare_or_tell(request: Request, service: Service, file: bytes) -> Prepared | Problem:
+async def prepare_or_tell(request: Request, service: Service, file: bytes, until: float) -> Prepared | Problem:
     try:
         if not file:
             raise MalformedRequestError("The file in the form is empty.")
-        return await service.prepare(file)
+        return await service.prepare(file, until)
     except RequestError as error:
         return in_place_of_answer(request.scope, error)

@@ -1,12 +1,14 @@
 """What the routes that take pictures have in common: how a body is received, and how it is described."""
 
-from typing import Any
+import time
+from typing import Any, NamedTuple
 
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope
+from starlette.types import Message, Receive, Scope
 
 from app.errors import BodyTooLargeError
 from app.schemas import EXAMPLE_IMAGE, ImageBody
+from app.service import Service
 
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 ONE_IMAGE: dict[str, Any] = {
@@ -35,13 +37,23 @@ ONE_IMAGE: dict[str, Any] = {
 }
 
 
-async def receive_body(scope: Scope, receive: Receive, limit: int) -> tuple[bytes, bytes]:
-    """Receive a request's body, and with it its content type, which is empty where there is none.
+class Body(NamedTuple):
+    """A request's body, complete."""
+
+    content_type: bytes  # empty where there is none
+    content: bytes
+    until: float  # when its answer will be of no use, by time.perf_counter
+
+
+async def receive_body(scope: Scope, receive: Receive, service: Service, limit: int) -> Body:
+    """Receive a request's body, if there is room for one more.
 
     Raises:
+        OverloadedError: there is not.
         BodyTooLargeError: the body is, or says that it is, over the limit; no more of it is received.
         ClientDisconnect: the client went away before its end.
     """
+    service.admission.check()
     content_type = b""
     for name, value in scope["headers"]:
         if name == b"content-type":
@@ -51,16 +63,28 @@ async def receive_body(scope: Scope, receive: Receive, limit: int) -> tuple[byte
     message = await receive()
     body: bytes = message.get("body", b"")
     if message.get("more_body"):
-        gathered = bytearray(body)
-        while message.get("more_body") and len(gathered) <= limit:
-            message = await receive()
-            gathered += message.get("body", b"")
-        body = bytes(gathered)
+        body, message = await receive_rest(body, receive, service, limit)
     if message["type"] == "http.disconnect":
         raise ClientDisconnect
     if len(body) > limit:
         raise too_large(limit)
-    return content_type, body
+    return Body(content_type, body, time.perf_counter() + service.settings.deadline_ms / 1000)
+
+
+async def receive_rest(first: bytes, receive: Receive, service: Service, limit: int) -> tuple[bytes, Message]:
+    """Receive what follows a body's first part, up to the limit and a little more, and with it the last message."""
+    gathered, held = bytearray(first), 0
+    try:
+        while True:
+            message = await receive()
+            part: bytes = message.get("body", b"")
+            service.admission.hold_bytes(len(part))
+            held += len(part)
+            gathered += part
+            if not message.get("more_body") or len(gathered) > limit:
+                return bytes(gathered), message
+    finally:
+        service.admission.hold_bytes(-held)
 
 
 def too_large(limit: int) -> BodyTooLargeError:

@@ -9,7 +9,7 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope
 
 import app
-from app.errors import MalformedRequestError, NotReadyError, UnknownModelError, UnsupportedMediaError
+from app.errors import MalformedRequestError, UnknownModelError, UnsupportedMediaError
 from app.openinference import (
     INPUTS,
     OUTPUTS,
@@ -21,9 +21,11 @@ from app.openinference import (
     write,
 )
 from app.routes.body import receive_body
+from app.schemas import ModelInfo
 from app.service import CurrentService, Service
 
 HEADER_LENGTH = "Inference-Header-Content-Length"  # bytes of JSON before the binary tensors
+DEADLINE_FOR = 16  # pictures, as in a batch
 LARGE = 65_536  # bytes of JSON that are parsed in a thread
 
 
@@ -47,17 +49,24 @@ async def live() -> dict[str, bool]:
 
 @router.get("/health/ready", summary="Is the server ready", responses=errors(503))
 async def ready(service: CurrentService) -> dict[str, bool]:
-    if not service.ready:
-        raise NotReadyError("The service is stopping.")
+    service.require_ready()
     return {"ready": True}
 
 
 def known(service: CurrentService, name: str, version: str | None = None) -> Service:
     """The service, if the model that is asked for is the one it has."""
-    model = service.info.model
+    require(service.model.info.model, name, version)
+    return service
+
+
+def require(model: ModelInfo, name: str, version: str | None) -> None:
+    """Raise if this is not the model that is asked for.
+
+    Raises:
+        UnknownModelError: it is not.
+    """
     if name != model.name or version not in (None, model.version):
         raise UnknownModelError(f"There is no such model here, only {model.name}, version {model.version}.")
-    return service
 
 
 ServiceOfModel = Annotated[Service, Depends(known)]
@@ -67,11 +76,11 @@ ServiceOfModel = Annotated[Service, Depends(known)]
 @router.get("/models/{name}", summary="The model", responses=errors(404))
 async def model(service: ServiceOfModel) -> dict[str, Any]:
     """Name the model's inputs and outputs."""
-    entry = service.info.model
+    entry = service.model.info.model
     return {
         "name": entry.name,
         "versions": [entry.version],
-        "platform": "onnxruntime_onnx" if service.info.engine == "onnxruntime" else "pytorch",
+        "platform": "onnxruntime_onnx" if service.model.info.engine == "onnxruntime" else "pytorch",
         "inputs": INPUTS,
         "outputs": OUTPUTS,
     }
@@ -80,9 +89,8 @@ async def model(service: ServiceOfModel) -> dict[str, Any]:
 @router.get("/models/{name}/versions/{version}/ready", summary="Is the model ready", responses=errors(404, 503))
 @router.get("/models/{name}/ready", summary="Is the model ready", responses=errors(404, 503))
 async def model_ready(service: ServiceOfModel) -> dict[str, Any]:
-    if not service.ready:
-        raise NotReadyError("The service is stopping.")
-    return {"name": service.info.model.name, "ready": True}
+    service.require_ready()
+    return {"name": service.model.info.model.name, "ready": True}
 
 
 BODY: dict[str, Any] = {
@@ -103,24 +111,26 @@ BODY: dict[str, Any] = {
 INFER: dict[str, Any] = {
     "summary": "Read digits from tensors",
     "response_model": InferenceResponse,
-    "responses": errors(400, 404, 413, 415, 503),
+    "responses": errors(400, 401, 404, 408, 413, 415, 503, 504),
     "openapi_extra": BODY,
 }
 
 
 @router.post("/models/{name}/versions/{version}/infer", **INFER)
 @router.post("/models/{name}/infer", **INFER)
-async def infer(request: Request, service: ServiceOfModel) -> Response:
+async def infer(request: Request, service: CurrentService, name: str, version: str | None = None) -> Response:
     """Read a batch of pictures as they are: 28x28, light ink on black, on the scale 0 to 255; nothing is normalised.
 
     `accepted` tells whether an answer meets the model's thresholds.
     """
-    body, headers = await read_tensor(request.scope, request.receive, service)
+    body, headers = await read_tensor(request.scope, request.receive, service, name, version)
     return Response(body, headers=headers)
 
 
-async def read_tensor(scope: Scope, receive: Receive, service: Service) -> tuple[bytes, dict[str, str]]:
-    """Answer a request: JSON and the tensors that follow it, and the headers that go with them.
+async def read_tensor(
+    scope: Scope, receive: Receive, service: Service, name: str, version: str | None = None
+) -> tuple[bytes, dict[str, str]]:
+    """Answer a request for a model: JSON and the tensors that follow it, and the headers that go with them.
 
     Raises:
         DigitserveError: it cannot be answered.
@@ -129,21 +139,25 @@ async def read_tensor(scope: Scope, receive: Receive, service: Service) -> tuple
     headers = Headers(scope=scope)
     if headers.get("content-encoding", "identity") != "identity":
         raise UnsupportedMediaError("Send the body as it is: no Content-Encoding is understood.")
-    _, body = await receive_body(scope, receive, service.settings.max_batch_bytes)
+    require(service.model.info.model, name, version)
+    _, body, until = await receive_body(scope, receive, service, service.settings.max_batch_bytes)
     length = headers.get(HEADER_LENGTH)
     if length is not None and not (length.isdecimal() and int(length) <= len(body)):
         raise MalformedRequestError(f"{HEADER_LENGTH} is no length of a part of the body.")
     split = int(length) if length is not None else len(body)
     take = (body, split, service.settings.max_batch)
-    if split > LARGE:
-        asked, images = await asyncio.get_running_loop().run_in_executor(service.pool, take_tensor, *take)
-    else:
-        asked, images = take_tensor(*take)
-    values = answered(await service.inference.many(images), service.info.thresholds)
+    with service.turn() as served:
+        model = served.info.model
+        require(model, name, version)  # again, for another may have taken over while the body came
+        if split > LARGE:
+            asked, images = await asyncio.get_running_loop().run_in_executor(service.pool, take_tensor, *take)
+        else:
+            asked, images = take_tensor(*take)
+        until += len(images) // DEADLINE_FOR * service.settings.deadline_ms / 1000
+        values = answered(await served.inference.many(images, until=until), served.thresholds)
     told = Counter(zip(values["digit"].tolist(), values["accepted"].tolist(), strict=True))
     for (digit, accepted), count in told.items():
         service.metrics.predicted(digit, accepted, count)
-    model = service.info.model
     head, binary = write(asked, values, model.name, model.version)
     if not binary:
         return head, {"Content-Type": "application/json"}

@@ -3,7 +3,6 @@
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from app.errors import NotReadyError
 from app.problems import responses
 from app.schemas import Health, Info
 from app.service import CurrentService
@@ -20,8 +19,7 @@ async def livez() -> Health:
 @router.get("/readyz", summary="Is the service ready", responses=responses(503))
 async def readyz(service: CurrentService) -> Health:
     """Answer 200 when the model is verified, warm and has read its golden digits, and the service is not stopping."""
-    if not service.ready:
-        raise NotReadyError("The service is stopping.")
+    service.require_ready()
     return Health(status="ok")
 
 
@@ -31,7 +29,7 @@ router.add_api_route("/healthz", readyz, response_model=Health, summary="The sam
 @router.get("/info", summary="What runs here")
 async def info(service: CurrentService) -> Info:
     """Name the model, the engine, the limits and the thresholds."""
-    return service.info
+    return service.model.info.model_copy(update={"last_reload": service.last_reload})
 
 
 @router.get("/metrics", summary="Counts, for Prometheus", response_class=Response)

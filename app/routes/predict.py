@@ -8,7 +8,7 @@ from starlette.types import Receive, Scope
 
 from app.classifier import answer
 from app.normalize import Mode
-from app.problems import responses
+from app.problems import TAKING_PICTURES, responses
 from app.routes.body import ONE_IMAGE, receive_body, server_timing
 from app.schemas import Prediction
 from app.service import CurrentService, Service
@@ -21,7 +21,7 @@ router = APIRouter(tags=["predict"])
     "/predict",
     summary="Read one digit",
     response_model=Prediction,
-    responses=responses(400, 413, 415, 422, 503),
+    responses=responses(*TAKING_PICTURES, 422),
     openapi_extra={"requestBody": ONE_IMAGE},
 )
 async def predict(
@@ -56,16 +56,17 @@ async def read_digit(
         DigitserveError: it cannot be answered.
         ClientDisconnect: nobody waits for the answer any more.
     """
-    data = take_image(*await receive_body(scope, receive, service.settings.max_body_bytes))
-    started = time.perf_counter()
-    picture = await service.prepare(data, mode)
-    decode_seconds = time.perf_counter() - started
-    score, queue_seconds, run_seconds = None, 0.0, 0.0
-    if not picture.blank:
-        completed = await service.inference.one(picture.pixels)
-        score, queue_seconds, run_seconds = completed.result, completed.queue_seconds, completed.run_seconds
-        service.metrics.queue_seconds.observe(queue_seconds)
-    prediction = answer(picture, score, service.info.thresholds, service.model_id, preview)
+    body = await receive_body(scope, receive, service, service.settings.max_body_bytes)
+    with service.turn() as model:
+        started = time.perf_counter()
+        picture = await service.prepare(take_image(body.content_type, body.content), body.until, mode)
+        decode_seconds = time.perf_counter() - started
+        score, queue_seconds, run_seconds = None, 0.0, 0.0
+        if not picture.blank:
+            completed = await model.inference.one(picture.pixels, body.until)
+            score, queue_seconds, run_seconds = completed.result, completed.queue_seconds, completed.run_seconds
+            service.metrics.queue_seconds.observe(queue_seconds)
+    prediction = answer(picture, score, model.thresholds, model.id, preview)
     service.metrics.predicted(prediction.digit, prediction.accepted)
     timing = server_timing(decode=decode_seconds, queue=queue_seconds, infer=run_seconds)
     return prediction.to_json(), {"Content-Type": "application/json", "Server-Timing": timing}

@@ -1,6 +1,5 @@
 """POST /read: one image with a number on it, its digits from left to right."""
 
-import asyncio
 import time
 
 import numpy as np
@@ -8,11 +7,12 @@ from fastapi import APIRouter, Request, Response
 
 from app.classifier import Score, listed
 from app.normalize import Grey
-from app.problems import responses
+from app.problems import TAKING_PICTURES, responses
 from app.reader import candidates, chosen, open_page, reading
 from app.routes.body import ONE_IMAGE, receive_body, server_timing
 from app.schemas import Reading
-from app.service import CurrentService, Service
+from app.service import CurrentService
+from app.serving import ServingModel
 from app.upload import take_image
 
 router = APIRouter(tags=["predict"])
@@ -22,7 +22,7 @@ router = APIRouter(tags=["predict"])
     "/read",
     summary="Read a whole number",
     response_model=Reading,
-    responses=responses(400, 413, 415, 422, 503),
+    responses=responses(*TAKING_PICTURES, 422),
     openapi_extra={"requestBody": ONE_IMAGE},
 )
 async def read(request: Request, response: Response, service: CurrentService) -> Reading:
@@ -31,24 +31,26 @@ async def read(request: Request, response: Response, service: CurrentService) ->
     Send the image as for `/predict`. The answer has the text, line by line, and where each digit is and how sure it is.
     Digits that touch are taken apart. `accepted` is true where every digit is accepted.
     """
-    data = take_image(*await receive_body(request.scope, request.receive, service.settings.max_body_bytes))
-    started = time.perf_counter()
-    loop = asyncio.get_running_loop()
-    page = await loop.run_in_executor(service.pool, open_page, data, service.settings.max_pixels)
-    decode_seconds = time.perf_counter() - started
-    digits = chosen(page, await scores_of(service, candidates(page), second_opinion=False))
-    scores = await scores_of(service, [digit.pixels for line in digits for digit in line])
+    body = await receive_body(request.scope, request.receive, service, service.settings.max_body_bytes)
+    with service.turn() as model:
+        started = time.perf_counter()
+        page = await service.work_on(take_image(body.content_type, body.content), body.until, open_page)
+        decode_seconds = time.perf_counter() - started
+        digits = chosen(page, await scores_of(model, candidates(page), body.until, second_opinion=False))
+        scores = await scores_of(model, [digit.pixels for line in digits for digit in line], body.until)
     response.headers["Server-Timing"] = server_timing(
         decode=decode_seconds, infer=time.perf_counter() - started - decode_seconds
     )
-    answer = reading(page, digits, scores, service.info.thresholds, service.model_id)
+    answer = reading(page, digits, scores, model.thresholds, model.id)
     for line in answer.lines:
         for digit in line.digits:
             service.metrics.predicted(digit.digit, digit.accepted)
     return answer
 
 
-async def scores_of(service: Service, pictures: list[Grey], second_opinion: bool = True) -> list[Score]:
+async def scores_of(
+    model: ServingModel, pictures: list[Grey], until: float, second_opinion: bool = True
+) -> list[Score]:
     if not pictures:
         return []
-    return listed(await service.inference.many(np.stack(pictures), second_opinion))
+    return listed(await model.inference.many(np.stack(pictures), second_opinion, until))

@@ -1,0 +1,93 @@
+"""Several processes that serve one address, and the one that watches over them: uvicorn's, with three things otherwise.
+
+A worker that dies is replaced at once and not at the next look; a worker that cannot start stops the service only where
+none has ever served; and SIGHUP is passed on to the workers, who know what to do with it.
+"""
+
+import logging
+import os
+import signal
+import time
+from contextlib import suppress
+from multiprocessing.connection import wait
+from socket import socket
+
+import uvicorn
+from uvicorn.supervisors.multiprocess import Multiprocess, Process
+
+from app.server import Server
+
+logger = logging.getLogger(__name__)
+
+LOOKED = 0.5  # seconds from one look at the workers to the next, where none dies
+PAUSE = 1.0  # seconds after a worker could not start, before another is tried
+
+
+class Worker(Process):
+    """A process that serves, with our server."""
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket], drain: float, grace: float) -> None:
+        super().__init__(config, sockets)
+        self._times = drain, grace
+
+    @property
+    def server(self) -> Server:
+        if self._server is None:
+            self._server = Server(self.config, *self._times)
+        assert isinstance(self._server, Server)
+        return self._server
+
+
+class Supervisor(Multiprocess):
+    """Keeps as many workers as the configuration says. ``status`` is what the process should end with."""
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket], drain: float, grace: float) -> None:
+        super().__init__(config, sockets)
+        self._times = drain, grace
+        self._served = False  # some worker has
+        self._not_before = 0.0  # when a worker may be tried again
+        self.status = 0
+
+    def init_processes(self) -> None:
+        self.processes = [self._new() for _ in range(self.processes_num)]
+
+    def _new(self) -> Worker:
+        worker = Worker(self.config, self.sockets, *self._times)
+        worker.start()
+        return worker
+
+    def run(self) -> None:
+        self.init_processes()
+        while not self.should_exit.is_set():
+            wait([process.process.sentinel for process in self.processes], LOOKED)
+            self.handle_signals()
+            self.keep_subprocess_alive()
+        self.terminate_all()
+        self.join_all()
+
+    def keep_subprocess_alive(self) -> None:
+        for index, process in enumerate(self.processes):
+            if self.should_exit.is_set():
+                return
+            if process.is_alive(timeout=self.config.timeout_worker_healthcheck):
+                self._served = self._served or process.is_ready(timeout=1)
+                continue
+            process.kill()  # it may hang
+            process.join()
+            if process.exitcode == uvicorn.config.STARTUP_FAILURE:
+                if not self._served:
+                    self.status = uvicorn.config.STARTUP_FAILURE
+                    self.should_exit.set()
+                    return
+                if time.monotonic() < self._not_before:
+                    time.sleep(LOOKED)
+                    return
+                self._not_before = time.monotonic() + PAUSE
+            logger.warning("worker %d ended with %s; another takes its place", process.pid, process.exitcode)
+            self.processes[index] = self._new()
+
+    def handle_hup(self) -> None:
+        for process in self.processes:
+            if process.pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGHUP)
