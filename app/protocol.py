@@ -123,6 +123,16 @@ class Protocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, "malformed")
 
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing has come on it yet."""
+        return not self._received
+
+    @property
+    def waits_for_answer(self) -> bool:
+        """Whether a request is under way on it, or a part of one has come."""
+        return bool(self.cycle and not self.cycle.response_complete) or self._stage is Stage.BODY
+
     def look(self, now: float) -> None:
         """Close the connection if what it sends comes too slowly, or what it is sent is not read."""
         if self.transport.is_closing():

@@ -6,20 +6,52 @@ goes on for a while, so that whoever sends it requests has time to notice.
 """
 
 import asyncio
+import ctypes
 import os
 import signal
 import socket
+import struct
+import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from types import FrameType
 from typing import Any
 
 import uvicorn
 
+from app.protocol import Protocol
+
 ACCEPTED = 16  # connections in a turn of the event loop at most
 LOOKED = 0.5  # seconds from one look at all connections to the next
+SHAKEN = 0.05  # seconds in which a connection that is being made is made
+NEW = 0.5  # seconds for which a connection that was just made is waited for, at the end
+SO_ATTACH_FILTER = 26  # of asm-generic/socket.h
 LAST = 1.0  # seconds of the grace that are kept for the end itself
+
+
+def turn_away(listener: int) -> None:
+    """Have the kernel make no new connections for a listening socket, and keep those that wait to be accepted.
+
+    What waits when a socket is closed is lost, and between the last look and the close there is always time for one
+    more. So a filter drops what opens a connection: the client tries again, and finds the socket closed. On Linux.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    load_flags, mask, is_syn, drop, keep = (
+        struct.pack("HBBI", *instruction)
+        for instruction in (
+            (0x30, 0, 0, 13),
+            (0x54, 0, 0, 0x12),
+            (0x15, 0, 1, 0x02),
+            (0x06, 0, 0, 0),
+            (0x06, 0, 0, ~0 & 0xFFFFFFFF),
+        )
+    )  # of classic BPF, as linux/filter.h has it: byte 13 of TCP's header, its SYN and ACK, and if that is SYN alone…
+    program = ctypes.create_string_buffer(load_flags + mask + is_syn + drop + keep)
+    with socket.socket(fileno=os.dup(listener)) as same, suppress(OSError):
+        same.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HxxxxxxP", 5, ctypes.addressof(program)))
 
 
 class Server(uvicorn.Server):
@@ -51,8 +83,8 @@ class Server(uvicorn.Server):
             await asyncio.sleep(LOOKED)
             now = time.monotonic()
             for connection in list(self.server_state.connections):
-                if look := getattr(connection, "look", None):  # a WebSocket's has none
-                    look(now)
+                if isinstance(connection, Protocol):  # a WebSocket's is not
+                    connection.look(now)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Note a signal to stop; from now on the service is not ready."""
@@ -68,11 +100,33 @@ class Server(uvicorn.Server):
             # A second signal ends it, and comes in a signal handler, where no event may be set.
             while time.monotonic() < began + self._drain_seconds and len(self._signals) < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
+        last = began + self._grace - LAST
+        if sockets is None:  # else they are others', too, and whoever made them sees to that
+            for server in self.servers[:1]:
+                for listener in server.sockets:
+                    turn_away(listener.fileno())
+        await asyncio.sleep(SHAKEN)
         await self._take_in()
-        left = began + self._grace - LAST - time.monotonic()
-        self.config.timeout_graceful_shutdown = max(0.1, left)  # type: ignore[assignment]  # seconds, and parts of them
+        for server in self.servers:
+            server.close()
+        await self._finish(last)
+        # Seconds, and parts of them, for what uvicorn waits for still.
+        self.config.timeout_graceful_shutdown = max(0.1, last - time.monotonic())  # type: ignore[assignment]
         self._looking.cancel()
         await super().shutdown(sockets)
+
+    async def _finish(self, last: float) -> None:
+        """Wait for the answers that are due, and a little for the first request of connections that are new."""
+        closed = time.monotonic()
+        while time.monotonic() < last:
+            patience = time.monotonic() < closed + NEW
+            if not any(
+                connection.waits_for_answer or (patience and connection.is_new)
+                for connection in self.server_state.connections
+                if isinstance(connection, Protocol)
+            ):
+                return
+            await asyncio.sleep(0.02)
 
     async def _take_in(self) -> None:
         """Accept the connections that wait to be, for a socket that is closed loses them."""

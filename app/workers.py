@@ -15,11 +15,12 @@ from socket import socket
 import uvicorn
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
-from app.server import Server
+from app.server import Server, turn_away
 
 logger = logging.getLogger(__name__)
 
 LOOKED = 0.5  # seconds from one look at the workers to the next, where none dies
+SOONER = 0.05  # seconds before the workers close the socket that nobody new is let in
 PAUSE = 1.0  # seconds after a worker could not start, before another is tried
 
 
@@ -45,6 +46,7 @@ class Supervisor(Multiprocess):
         super().__init__(config, sockets)
         self._times = drain, grace
         self._served = False  # some worker has
+        self._untold: set[Process] = set()  # of a SIGHUP
         self._not_before = 0.0  # when a worker may be tried again
         self.status = 0
 
@@ -62,7 +64,11 @@ class Supervisor(Multiprocess):
             wait([process.process.sentinel for process in self.processes], LOOKED)
             self.handle_signals()
             self.keep_subprocess_alive()
+            self.pass_on()
         self.terminate_all()
+        time.sleep(max(0.0, self._times[0] - SOONER))
+        for listener in self.sockets:
+            turn_away(listener.fileno())
         self.join_all()
 
     def keep_subprocess_alive(self) -> None:
@@ -87,7 +93,13 @@ class Supervisor(Multiprocess):
             self.processes[index] = self._new()
 
     def handle_hup(self) -> None:
-        for process in self.processes:
-            if process.pid is not None:
+        self._untold = set(self.processes)
+
+    def pass_on(self) -> None:
+        """Tell the workers of a SIGHUP, each when it is ready: one that still starts would be ended by it."""
+        for process in list(self._untold):
+            if process.is_ready(timeout=1) and process.pid is not None:
                 with suppress(ProcessLookupError):
                     os.kill(process.pid, signal.SIGHUP)
+                self._untold.discard(process)
+        self._untold &= set(self.processes)

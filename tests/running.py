@@ -55,8 +55,8 @@ def run_app(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
 
 
 @contextmanager
-def running(*flags: str, **environment: str) -> Iterator[Server]:
-    """Serve until the block ends.
+def running(*flags: str, module: str = "app", **environment: str) -> Iterator[Server]:
+    """Serve until the block ends, with ``app``, or with ``benchmarks.faulty``, which is the same with faults.
 
     Warnings are errors, and the folder that it runs in is empty: no .env, and nothing else to find. It ends without
     serving on for a while, unless told otherwise.
@@ -65,7 +65,7 @@ def running(*flags: str, **environment: str) -> Iterator[Server]:
         log = Path(folder) / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-W", "error", "-m", "app", "serve", "--port", "0", *flags],
+                [sys.executable, "-W", "error", "-m", module, "serve", "--port", "0", *flags],
                 cwd=folder,
                 env=clean_environment(**{"HOME": folder, "DIGITS_DRAIN_MS": "0"} | environment),
                 stdout=output,
@@ -76,6 +76,11 @@ def running(*flags: str, **environment: str) -> Iterator[Server]:
         finally:
             process.terminate()
             process.wait(timeout=20)
+
+
+def rss_mb(pid: int) -> float:
+    """Resident memory of a process."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> str:

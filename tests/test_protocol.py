@@ -1,15 +1,20 @@
 """The protocol: an answer is written once, and everything else as uvicorn does it."""
 
 import asyncio
+import json
 import re
 import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from typing import Any
 
 import httpx
 import pytest
 
 from app.protocol import Gathering
 from tests.pictures import Grey, png
-from tests.running import Server
+from tests.running import Server, running
 
 
 class Transport:
@@ -88,3 +93,160 @@ def test_expect_100_continue_is_answered(server: Server, seven: Grey) -> None:
     """A client that asks before it sends its body is told to go on, as curl needs for large pictures."""
     answer = httpx.post(f"{server.url}/predict", content=png(seven), headers={"Expect": "100-continue"})
     assert answer.json()["digit"] == 7
+
+
+@pytest.fixture(scope="module")
+def impatient() -> Iterator[Server]:
+    with running(DIGITS_HEAD_S="0.5", DIGITS_BODY_S="1.5", DIGITS_MAX_CONNECTIONS="20") as server:
+        yield server
+
+
+def connect(server: Server) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), timeout=20)
+
+
+def rest(client: socket.socket) -> bytes:
+    """All that comes until the other side closes."""
+    received = b""
+    with suppress(ConnectionResetError):
+        while part := client.recv(65536):
+            received += part
+    return received
+
+
+def problem_of(answer: bytes) -> dict[str, Any]:
+    """The problem in an answer, which has an id and closes."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    problem: dict[str, Any] = json.loads(body)
+    assert b"content-type: application/problem+json" in head
+    assert b"connection: close" in head.lower()
+    assert f"x-request-id: {problem['request_id']}".encode() in head
+    assert head.startswith(b"HTTP/1.1 %d " % problem["status"])
+    return problem
+
+
+UPLOAD = (
+    b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nX-Request-ID: slow-1\r\n"
+    b"Content-Length: %d\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /livez HTTP/1.1\r\nHo", b"\r\n"])
+def test_a_head_that_does_not_come_is_not_waited_for(impatient: Server, sent: bytes) -> None:
+    """A connection that brings no request, or half of one, is told so and closed."""
+    with connect(impatient) as client:
+        client.sendall(sent)
+        assert problem_of(rest(client))["status"] == 408
+
+
+def test_line_feeds_are_no_request(impatient: Server) -> None:
+    """A connection is not kept open by bytes that HTTP allows between two requests."""
+    with connect(impatient) as client:
+        client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        began = time.monotonic()
+        with suppress(OSError):
+            while time.monotonic() < began + 10:
+                client.sendall(b"\r\n")
+                time.sleep(0.1)
+        assert time.monotonic() < began + 5
+
+
+def test_a_body_that_does_not_end_is_answered_408(impatient: Server) -> None:
+    """The answer has the client's own id, the log has the request's line, and the connection is closed."""
+    with connect(impatient) as client:
+        client.sendall(UPLOAD % 100)
+        client.sendall(b"\x89PNG")
+        problem = problem_of(rest(client))
+    assert (problem["status"], problem["request_id"]) == (408, "slow-1")
+    (line,) = [line for line in impatient.logged("slow-1").splitlines() if "slow-1" in line]
+    assert json.loads(line)["status"] == 408
+
+
+def test_what_is_not_wanted_need_not_come_to_an_end(impatient: Server) -> None:
+    """A body that nobody waits for, for the answer is given, does not keep its connection open either."""
+    with connect(impatient) as client:
+        client.sendall(b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nabc")
+        began = time.monotonic()
+        assert rest(client).startswith(b"HTTP/1.1 404")
+        assert time.monotonic() < began + 5
+
+
+def test_a_trickle_is_cut_off(server: Server) -> None:
+    """A body at a byte a second is given up after ten seconds, long before its minute is over."""
+    with connect(server) as client:
+        client.sendall(UPLOAD % 1000)
+        began = time.monotonic()
+        with suppress(OSError):
+            while time.monotonic() < began + 20:
+                client.sendall(b"x")
+                client.settimeout(1)
+                with suppress(TimeoutError):
+                    if answer := client.recv(65536):
+                        break
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert 9 < time.monotonic() - began < 14
+
+
+def test_a_slow_line_is_no_trickle(server: Server, seven: Grey) -> None:
+    """A picture that takes eleven seconds to come, at the rate that is asked, is read."""
+    body = png(seven)
+    padded = body + bytes(11 * 20_000)  # what follows the end of a PNG is nothing
+    with connect(server) as client:
+        client.sendall(UPLOAD % len(padded))
+        for start in range(0, len(padded), 20_000):
+            client.sendall(padded[start : start + 20_000])
+            time.sleep(1)
+        assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_head_without_end_is_refused(server: Server) -> None:
+    """A megabyte of header is more than anyone needs; it is not kept in memory, and 431 is the answer."""
+    with connect(server) as client, suppress(BrokenPipeError, ConnectionResetError):
+        client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n")
+        for number in range(1000):
+            client.sendall(b"X-%d: %s\r\n" % (number, b"a" * 1000))
+    with connect(server) as client:
+        client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 300_000)
+        assert problem_of(rest(client))["status"] == 431
+
+
+def test_what_is_not_http_is_a_problem(server: Server) -> None:
+    """Garbage has an answer in the form that every error has."""
+    with connect(server) as client:
+        client.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+        assert problem_of(rest(client))["status"] == 400
+
+
+def test_connections_have_a_bound(impatient: Server) -> None:
+    """One too many is told when to come again; those that are there are served, and when they go others may come."""
+    with httpx.Client(base_url=impatient.url) as there:
+        there.get("/livez").raise_for_status()
+        with ExitStack() as stack:
+            clients = [stack.enter_context(connect(impatient)) for _ in range(25)]
+            refused = [answer for client in clients[20:] if (answer := rest(client))]
+            assert len(refused) == 5
+            assert {problem_of(answer)["status"] for answer in refused} == {503}
+            assert b"retry-after: 1" in refused[0]
+            assert there.get("/readyz").status_code == 200
+    time.sleep(1.5)
+    assert httpx.get(f"{impatient.url}/livez").status_code == 200
+
+
+def test_nobody_works_for_a_client_that_has_gone(seven: Grey) -> None:
+    """Of 50 requests whose clients leave while they wait, none is read; those that stay are."""
+    with running(module="benchmarks.faulty", FAULTY_SLOW_MS="500") as server:
+        request = UPLOAD.replace(b"slow-1", b"leaver") % len(png(seven)) + png(seven)
+        with connect(server) as first:
+            first.sendall(request.replace(b"leaver", b"stayer"))
+            time.sleep(0.2)  # its batch runs
+            for _ in range(50):
+                with connect(server) as client:
+                    client.sendall(request)
+                    time.sleep(0.002)
+            assert first.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert httpx.post(f"{server.url}/predict", files={"file": png(seven)}).json()["digit"] == 7
+        metrics = httpx.get(f"{server.url}/metrics").text
+        assert "digits_batch_size_sum 2.0" in metrics
+        lines = [json.loads(line) for line in server.logged("stayer").splitlines() if "leaver" in line]
+        assert [line["status"] for line in lines] == [499] * 50
+        assert "Traceback" not in server.log.read_text()

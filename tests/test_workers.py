@@ -2,14 +2,18 @@
 
 import os
 import re
+import shutil
 import signal
+import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from app.bundle import Bundle
 from tests.pictures import Grey, png
 from tests.running import Server, running
 
@@ -54,6 +58,56 @@ def test_a_killed_worker_is_replaced_while_the_other_serves(two: Server, seven: 
     in_flight = re.search(r"http_requests_in_flight ([\d.]+)", httpx.get(f"{two.url}/metrics").text)
     assert in_flight
     assert float(in_flight[1]) <= 1  # the question itself
+
+
+def test_kills_under_load_cost_only_what_the_dead_were_at(two: Server, seven: Grey) -> None:
+    """Three workers are killed one after the other: four clients lose no more than a request each time."""
+    outcomes: Counter[str] = Counter()
+    stop = threading.Event()
+
+    def send() -> None:
+        with httpx.Client(timeout=20) as client:
+            while not stop.is_set():
+                try:
+                    answer = client.post(f"{two.url}/predict", files={"file": png(seven)})
+                    outcomes[str(answer.status_code)] += 1
+                except httpx.HTTPError as error:
+                    outcomes[type(error).__name__] += 1
+
+    threads = [threading.Thread(target=send, daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(3):
+        ready = two.log.read_text().count("is ready on")
+        os.kill(max(workers_of(two)), signal.SIGKILL)
+        wait_for(lambda: two.log.read_text().count("is ready on") == ready + 1)  # noqa: B023  # waited for at once
+    stop.set()
+    for thread in threads:
+        thread.join(timeout=30)
+    lost = outcomes.total() - outcomes["200"]
+    assert outcomes["200"] > 50
+    assert lost <= 3 * 4
+
+
+def test_a_worker_that_cannot_start_does_not_stop_the_others(released: Bundle, tmp_path: Path, seven: Grey) -> None:
+    """The model folder breaks, then a worker dies: the other serves, and when the folder is whole there are two."""
+    folder = Path(shutil.copytree(released.folder, tmp_path / "model"))
+    with running("--workers", "2", DIGITS_MODEL=str(folder)) as server:
+        wait_for(lambda: len(workers_of(server)) == 2 and server.log.read_text().count("is ready on") == 2)
+        folder.rename(tmp_path / "away")
+        os.kill(min(workers_of(server)), signal.SIGKILL)
+        wait_for(lambda: "no model folder is there" in server.log.read_text())
+        for _ in range(10):
+            httpx.post(f"{server.url}/predict", files={"file": png(seven)}).raise_for_status()
+        (tmp_path / "away").rename(folder)
+        wait_for(lambda: server.log.read_text().count("is ready on") == 3)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_the_end_is_the_end_of_all() -> None:
