@@ -2,23 +2,40 @@
 #
 #   docker build -t digitserve .                              CPU, ONNX Runtime
 #   docker build -t digitserve:cuda --build-arg EXTRA=torch . CUDA, torch (about 6 GB; run with --gpus all)
+#
+# A tag such as the one below moves with each release of its image. To build on the very same bytes each time, give
+# the digest that `docker buildx imagetools inspect python:3.13-slim-trixie` shows, and renew it as you do the locks:
+#
+#   docker build -t digitserve --build-arg BASE=docker.io/library/python@sha256:... .
 
 ARG BASE=docker.io/library/python:3.13-slim-trixie
 
 FROM ${BASE} AS build
 ARG EXTRA=""
+ENV PIP_NO_CACHE_DIR=1 \
+    PIP_ONLY_BINARY=:all:
 WORKDIR /src
-RUN python -m venv --without-pip /opt/venv
-# The dependencies first: they change less often than the code, and a layer that is unchanged is not built again.
+# What is fetched is what the locks name, by hash, and wheels alone, so that no package's own code runs meanwhile.
+# It comes before the code, which changes more often: a layer that is unchanged is not built again.
+COPY supply/requirements*.txt ./supply/
+RUN python -m venv --without-pip /opt/build \
+ && pip --python /opt/build/bin/python install --require-hashes -r supply/requirements-build.txt
+RUN python -m venv --without-pip /opt/venv \
+ && pip --python /opt/venv/bin/python install --no-compile --require-hashes -r "supply/requirements${EXTRA:+-${EXTRA}}.txt"
 COPY pyproject.toml README.md LICENSE ./
-RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-      print('\n'.join(p['dependencies'] + p['optional-dependencies'].get('${EXTRA}', [])))" > requirements.txt \
- && pip --python /opt/venv/bin/python install --no-cache-dir --no-compile -r requirements.txt
 COPY app ./app
 COPY training ./training
 COPY models ./models
-RUN pip --python /opt/venv/bin/python install --no-cache-dir --no-compile --no-deps . \
+COPY supply ./supply
+# From here on nothing is fetched. The list of parts is of what is installed, and has the model's hashes too. Tests, and
+# ONNX Runtime's tools for making graphs, stay behind: nothing that serves imports them.
+RUN /opt/build/bin/hatchling build -t wheel -d /tmp/wheel \
+ && pip --python /opt/venv/bin/python install --no-compile --no-index --no-deps /tmp/wheel/*.whl \
+ && pip --python /opt/venv/bin/python check \
+ && /opt/build/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o parts.json /opt/venv/bin/python \
+ && /opt/venv/bin/python supply/sbom.py < parts.json > /opt/venv/sbom.cdx.json \
  && find /opt/venv -name tests -type d -prune -exec rm -rf {} + \
+ && find /opt/venv -regex '.*/onnxruntime/\(quantization\|tools\|transformers\)' -prune -exec rm -rf {} + \
  && /opt/venv/bin/python -m compileall -q -j 0 /opt/venv/lib
 
 FROM ${BASE}

@@ -11,8 +11,13 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from packaging.utils import canonicalize_name
 
+from app.bundle import Bundle
 from benchmarks.startup import free_port
+from supply import lock
 from tests.pictures import Grey, png
 from tests.running import ROOT
 
@@ -121,3 +126,33 @@ def test_it_serves_without_rights_on_a_file_system_that_cannot_be_written(contai
         check = json.loads(buildah("inspect", container))["Docker"]["config"]["Healthcheck"]["Test"]
         assert check[0] == "CMD"
         buildah("run", "--env", f"DIGITS_PORT={port}", container, "--", *check[1:])
+
+
+def test_its_list_of_parts_is_what_is_in_it(container: str, released: Bundle) -> None:
+    """sbom.cdx.json is CycloneDX: each installed package, all as locked, and the model's files by their SHA-256."""
+    text = buildah("run", container, "--", "cat", "/opt/venv/sbom.cdx.json")
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    sbom = json.loads(text)
+    assert sbom["metadata"]["component"]["name"] == "digitserve"
+    parts = {part["name"]: part for part in sbom["components"]}
+
+    model = parts.pop("digitnet")
+    assert (model["version"], model["hashes"][0]["content"]) == (released.manifest.version, released.sha256)
+    folder = buildah("run", container, "--", "python", "-c", "import app.bundle as b; print(b.released())")
+    sums = {f"{folder}/{file['name']}": file["hashes"][0]["content"] for file in model["components"]}
+    summed = buildah("run", container, "--", "sha256sum", *sums)
+    assert dict(line.split()[::-1] for line in summed.splitlines()) == sums
+
+    code = (
+        "import json, sys, importlib.metadata as m; "
+        "print(json.dumps([sys.version.split()[0], {d.name: d.version for d in m.distributions()}]))"
+    )
+    python, versions = json.loads(buildah("run", container, "--", "/opt/venv/bin/python", "-c", code))
+    del versions["digitserve"]
+    assert versions["onnxruntime"] == parts["onnxruntime"]["version"]
+    assert {name: part["version"] for name, part in parts.items()} == versions
+    here = {"python_version": python.rpartition(".")[0], "python_full_version": python}
+    locked = [pin for pin in lock.read(lock.LOCKS[""]) if not (it := pin.requirement.marker) or it.evaluate(here)]
+    assert {canonicalize_name(name): version for name, version in versions.items()} == {
+        canonicalize_name(pin.requirement.name): pin.version for pin in locked
+    }
