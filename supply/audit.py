@@ -60,7 +60,7 @@ def main(options: list[str]) -> int:
         print(f"audit: {release['name']} {release['version']}: {fault['id']}, mended in {mended}")
     audited = sum("vulns" in release for release in told)
     silence = "; of the others nothing can be learnt from here" if audited < len(told) else ""
-    print(f"audit: {len(faults)} known vulnerabilities in {audited} of {len(told)} locked releases{silence}")
+    print(f"audit: known vulnerabilities in {audited} of {len(told)} locked releases: {len(faults)}{silence}")
     return int(bool(faults))
 
 

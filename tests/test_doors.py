@@ -160,6 +160,8 @@ def test_serving_opens_nothing(seven: Grey, watched: dict[str, str]) -> None:
                 assert client.post(path, content=picture, headers={"Content-Type": "image/png"}).status_code == 200
         files = [("file", picture) for picture in (png(seven), large)]
         assert client.post("/predict/batch", files=files).status_code == 200
+        tensor = {"name": "images", "shape": [1, 28, 28], "datatype": "UINT8", "data": seven.tolist()}
+        assert client.post("/v2/models/digitnet/infer", json={"inputs": [tensor]}).status_code == 200
         for address in ("http://127.0.0.1:9/seven.png", "file:///etc/passwd"):  # of an image, and no image
             assert client.post("/predict", json={"image": address}).status_code == 400
             assert client.post("/predict", files={"file": (None, address)}).status_code == 400
