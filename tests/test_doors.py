@@ -38,7 +38,9 @@ ALLOWED = {
     ("engine.py", "ctypes"): "a look whether NVIDIA's driver is there, by a name that is written in the code",
     ("engine.py", "safetensors.torch.load"): "a format of tensors alone: nothing in it can be run",
     ("load.py", "loop.create_connection"): "the bench command connects to the service that its user names",
-    ("protocol.py", "socket"): "the listening socket, which takes connections and makes none",
+    ("server.py", "socket"): "the listening socket, which takes connections and makes none",
+    ("workers.py", "multiprocessing.connection.wait"): "waits for the end of a worker, which is this program itself",
+    ("workers.py", "socket.socket"): "the type of the listening socket",
 }
 
 
