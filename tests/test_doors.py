@@ -39,6 +39,7 @@ ALLOWED = {
     ("engine.py", "safetensors.torch.load"): "a format of tensors alone: nothing in it can be run",
     ("load.py", "loop.create_connection"): "the bench command connects to the service that its user names",
     ("server.py", "socket"): "the listening socket, which takes connections and makes none",
+    ("server.py", "ctypes"): "the address of a filter of four instructions, written in the code, for the kernel",
     ("workers.py", "multiprocessing.connection.wait"): "waits for the end of a worker, which is this program itself",
     ("workers.py", "socket.socket"): "the type of the listening socket",
 }
