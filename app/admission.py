@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from app.errors import OverloadedError
 
+TOO_MANY = "Too many requests wait already."
 LONGEST = 30  # seconds that anyone is told to wait
 MEASURED = 1.0  # seconds over which the rate of answers is taken
 
@@ -33,6 +34,11 @@ class Admission:
         self._rate = 0.0  # answers a second, lately
         self._marked = time.perf_counter(), 0
 
+    @property
+    def full(self) -> bool:
+        """Whether no more requests may come for now."""
+        return self.requests >= self._max_requests
+
     def check(self) -> None:
         """Tell whether one more request may come.
 
@@ -40,7 +46,7 @@ class Admission:
             OverloadedError: too many wait.
         """
         if self.requests >= self._max_requests:
-            raise OverloadedError("Too many requests wait already.", self.retry_after())
+            raise OverloadedError(TOO_MANY, self.retry_after())
 
     def enter(self) -> None:
         """Count a request, now that its body is complete.
@@ -48,8 +54,7 @@ class Admission:
         Raises:
             OverloadedError: too many wait: others were quicker.
         """
-        if self.requests >= self._max_requests:
-            raise OverloadedError("Too many requests wait already.", self.retry_after())
+        self.check()
         if not self.requests:  # a rate is of time in which there was something to do
             self._marked = time.perf_counter(), self._answered
         self.requests += 1

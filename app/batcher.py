@@ -129,47 +129,69 @@ class Batcher(Generic[Item, Result]):
             self._seen = len(self._waiting)
             self._loop.call_soon(self._start)
             return
-        started = time.perf_counter()
-        batch = self._next_batch(started)
-        if not batch:
+        if self._executor is None:
+            # All batches that are full, for under overload the loop's next turn may be far away.
+            while batch := self._take():
+                self._finish(batch, *self._outcome(batch))
+                if len(self._waiting) < self._max_batch:
+                    break
             self._end()
-            return
-        items = [waiting.item for waiting in batch]
-        if self._executor:
-            running = self._loop.run_in_executor(self._executor, self._run, items)
-            running.add_done_callback(lambda done: self._finish(batch, started, done.result))
+        elif batch := self._take():
+            working = self._loop.run_in_executor(self._executor, self._work, batch)
+            working.add_done_callback(lambda done: self._give_up(batch) if done.cancelled() else self._end())
         else:
-            self._finish(batch, started, lambda: self._run(items))
+            self._end()
 
-    def _next_batch(self, now: float) -> list[Waiting[Item, Result]]:
+    def _work(self, batch: list[Waiting[Item, Result]]) -> None:
+        """Run a batch in the executor, and then what has formed meanwhile, without a turn of the loop between."""
+        while batch:
+            self._loop.call_soon_threadsafe(self._finish, batch, *self._outcome(batch))
+            if self._max_wait and len(self._waiting) < self._max_batch:
+                return
+            batch = self._take()
+
+    def _take(self) -> list[Waiting[Item, Result]]:
         """Take what is first in line, leaving out those whose caller has gone or whose time is over."""
+        now = time.perf_counter()
         batch: list[Waiting[Item, Result]] = []
-        while self._waiting and len(batch) < self._max_batch:
-            waiting = self._waiting.popleft()
+        while len(batch) < self._max_batch:
+            try:
+                waiting = self._waiting.popleft()
+            except IndexError:  # and no look before it: at a forced end another thread empties the line
+                break
             if waiting.until < now:
-                settle(waiting, DeadlineError("There was no time left when the picture's turn came."))
+                late = DeadlineError("There was no time left when the picture's turn came.")
+                self._loop.call_soon_threadsafe(settle, waiting, late)
             elif not waiting.future.done():
                 batch.append(waiting)
         return batch
 
-    def _finish(
-        self, batch: list[Waiting[Item, Result]], started: float, outcome: Callable[[], Sequence[Result]]
-    ) -> None:
+    def _outcome(self, batch: list[Waiting[Item, Result]]) -> tuple[float, float, Sequence[Result] | Exception]:
+        """Run a batch: when that began and how long it took, and the results, or why there are none."""
+        started = time.perf_counter()
         try:
-            results = outcome()
+            results = self._run([waiting.item for waiting in batch])
             if len(results) != len(batch):
                 raise RuntimeError(f"{len(batch)} items went in and {len(results)} results came out")
         except Exception as error:  # whatever it is, it belongs to those who wait, and the next batch may do better
+            return started, 0.0, error
+        return started, time.perf_counter() - started, results
+
+    def _finish(
+        self, batch: list[Waiting[Item, Result]], started: float, ran: float, outcome: Sequence[Result] | Exception
+    ) -> None:
+        if isinstance(outcome, Exception):
             for waiting in batch:
-                settle(waiting, error)
-        except asyncio.CancelledError:  # the executor was shut down with the batch in its queue
-            for waiting in batch:
-                settle(waiting, NotReadyError("The service is stopping."))
-        else:
-            ran = time.perf_counter() - started
-            self._on_batch(len(batch), ran)
-            for waiting, result in zip(batch, results, strict=True):
-                settle(waiting, Completed(result, started - waiting.since, ran))
+                settle(waiting, outcome)
+            return
+        self._on_batch(len(batch), ran)
+        for waiting, result in zip(batch, outcome, strict=True):
+            settle(waiting, Completed(result, started - waiting.since, ran))
+
+    def _give_up(self, batch: list[Waiting[Item, Result]]) -> None:
+        """The executor was shut down with the batch in its queue."""
+        for waiting in batch:
+            settle(waiting, NotReadyError("The service is stopping."))
         self._end()
 
     def _end(self) -> None:

@@ -160,7 +160,10 @@ class Protocol(HttpToolsProtocol):
             self._marks.popleft()
         if stage is Stage.HEAD:
             if now - self._started >= self._patience.head:
-                self._refuse(408, "slow")
+                if self.is_new:  # made ahead of need, as browsers do: an answer would be taken for that to a request
+                    self.transport.close()
+                else:
+                    self._refuse(408, "slow")
         elif now - self._started >= self._patience.body or (
             now - since >= WINDOW and self._received - received < self._patience.rate * WINDOW
         ):

@@ -7,14 +7,10 @@ answered.
 
 import argparse
 import io
-import json
-import os
-import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -23,40 +19,10 @@ import numpy as np
 from PIL import Image
 
 from app import bundle
+from benchmarks.pinned import LOAD_CORE, bench, serving, start
 
-SERVER_CORE, LOAD_CORE = {0}, {1}
 RATE = 100  # digits a second
 NEIGHBOURS = ("photographs", "junk", "batches")
-
-
-def start(command: Sequence[str], core: set[int], output: int | None = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(command, stdout=output, stderr=subprocess.DEVNULL)
-    if len(os.sched_getaffinity(0)) > 1:
-        os.sched_setaffinity(process.pid, core)
-    return process
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGINT)
-    process.wait(timeout=30)
-
-
-@contextmanager
-def serving(port: int) -> Iterator[str]:
-    """The service as it ships, its log in a file."""
-    with tempfile.TemporaryFile() as log:
-        process = start([sys.executable, "-m", "app", "serve", "--port", str(port)], SERVER_CORE, log.fileno())
-        url = f"http://127.0.0.1:{port}"
-        try:
-            for _ in range(300):
-                try:
-                    httpx.get(f"{url}/readyz").raise_for_status()
-                    break
-                except httpx.TransportError:
-                    time.sleep(0.1)
-            yield url
-        finally:
-            stop(process)
 
 
 def photograph() -> bytes:
@@ -124,17 +90,13 @@ def neighbour(kind: str, url: str) -> Iterator[None]:
 
 def probe(url: str, seconds: float) -> dict[str, float]:
     """Latencies of single digits, in ms."""
-    command = [sys.executable, "-m", "app", "bench", "--rate", str(RATE), "--seconds", str(seconds), "--url", url]
-    process = start([*command, "--json"], LOAD_CORE, subprocess.PIPE)
-    output, _ = process.communicate()
-    found = json.loads(output)
+    found = bench(url, "--rate", str(RATE), "--seconds", str(seconds))
     return {**found["latency_ms"], "errors": sum(found["errors"].values())}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fairness", description=__doc__)
     parser.add_argument("--seconds", type=float, default=20.0, help="for each row [%(default)g]")
-    parser.add_argument("--port", type=int, default=8130)
     parser.add_argument("--neighbour", choices=NEIGHBOURS, help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -142,7 +104,7 @@ def main() -> None:
         send_for_ever(arguments.neighbour, arguments.url)
     print(f"{RATE} single digits a second, for {arguments.seconds:g} s each; milliseconds")
     print(f"{'neighbours':34}{'p50':>8}{'p90':>8}{'p99':>8}{'max':>8}{'errors':>8}")
-    with serving(arguments.port) as url:
+    with serving() as (url, _):
         for kinds in ((), *((kind,) for kind in NEIGHBOURS), NEIGHBOURS):
             with ExitStack() as stack:
                 for kind in kinds:

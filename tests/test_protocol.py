@@ -131,7 +131,15 @@ UPLOAD = (
 )
 
 
-@pytest.mark.parametrize("sent", [b"", b"GET /livez HTTP/1.1\r\nHo", b"\r\n"])
+def test_a_connection_that_brings_nothing_is_closed(impatient: Server) -> None:
+    """Without a word, for what is told before a request comes may be taken for the answer to it."""
+    with connect(impatient) as client:
+        began = time.monotonic()
+        assert rest(client) == b""
+        assert time.monotonic() < began + 5
+
+
+@pytest.mark.parametrize("sent", [b"G", b"GET /livez HTTP/1.1\r\nHo", b"\r\n"])
 def test_a_head_that_does_not_come_is_not_waited_for(impatient: Server, sent: bytes) -> None:
     """A connection that brings no request, or half of one, is told so and closed."""
     with connect(impatient) as client:
