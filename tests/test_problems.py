@@ -7,6 +7,7 @@ import httpx
 from fastapi import FastAPI
 
 from app import errors, problems
+from app.admission import TOO_MANY
 from app.metrics import Metrics
 from app.observe import Observe
 from app.problems import TABLE
@@ -66,3 +67,15 @@ def test_overload_says_when_to_come_again() -> None:
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
     assert answer.headers.get_list("X-Request-ID") == ["r1"]
     assert answer.json()["type"] == "urn:problem-type:digitserve:overloaded"
+
+
+def test_the_quick_refusal_says_what_the_slow_one_does() -> None:
+    """The bytes that are made in advance are those that the table gives, under /v2 too."""
+    for path in ("/predict", "/v2/models/digitnet/infer"):
+        scope = {"type": "http", "path": path, "root_path": "", "state": {"request_id": "r1"}}
+        slow = problems.answer_to(dict(scope), errors.OverloadedError(TOO_MANY, 7))
+        body, headers = problems.overloaded(dict(scope), 7)
+        assert body == slow.body
+        assert {name.lower(): value for name, value in headers.items()} == {
+            name: value for name, value in slow.headers.items() if name != "content-length"
+        }
