@@ -1,7 +1,6 @@
 """The command line: serve, predict, bench, info."""
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -9,19 +8,17 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 import app
-from app import bench
-from app.errors import DigitserveError, StartupError
-from app.schemas import Prediction, Reading
+from app import bench, predict
+from app.errors import StartupError
 from app.settings import Settings
 
 
-def flags(parser: argparse.ArgumentParser, *names: str) -> None:
+def flags(parser: "argparse.ArgumentParser | argparse._ArgumentGroup", *names: str) -> None:
     """Add a flag for each of these settings, or for every one. What is not given falls to the environment."""
     for name, field in Settings.model_fields.items():
         if not names or name in names:
@@ -50,11 +47,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     flags(serve)
 
-    predict = commands.add_parser("predict", help="read image files, without a service")
-    predict.add_argument("files", nargs="+", type=Path, metavar="FILE", help="PNG, JPEG, WebP, BMP or GIF")
-    predict.add_argument("--read", action="store_true", help="read a whole number from each, as POST /read does")
-    predict.add_argument("--json", action="store_true", help="print one JSON object a file, as the service answers")
-    flags(predict, "model", "engine", "device", "threads", "cascade", "max_pixels")
+    reading = commands.add_parser("predict", help="read image files, here or by a running service")
+    flags(predict.add_arguments(reading), "model", "engine", "device", "threads", "cascade", "max_pixels")
 
     load = commands.add_parser(
         "bench",
@@ -114,50 +108,6 @@ def shared_by_workers(settings: Settings) -> Iterator[None]:
         yield
 
 
-def predict(settings: Settings, files: Sequence[Path], whole_numbers: bool, as_json: bool) -> int:
-    """Read image files, one line each. The exit status is 1 if any could not be read."""
-    from app import bundle
-    from app.classifier import answer, prepare, score
-    from app.engine import open_engine
-
-    model = bundle.load(settings.model)
-    engine = open_engine(model, settings.engine, settings.device, settings.threads, settings.network)
-    thresholds = model.manifest.thresholds(engine.name, settings.network)
-
-    def read(data: bytes) -> Prediction | Reading:
-        if whole_numbers:
-            from app import reader  # and with it OpenCV
-
-            return reader.read(data, settings.max_pixels, engine, thresholds, model.manifest.id)
-        picture = prepare(data, settings.max_pixels)
-        scored = None if picture.blank else score(engine, [picture.pixels])[0]
-        return answer(picture, scored, thresholds, model.manifest.id)
-
-    failed = False
-    for file in files:
-        try:
-            result = read(file.read_bytes())
-        except (OSError, DigitserveError) as error:
-            failed = True
-            reason = error.strerror if isinstance(error, OSError) else error
-            print(f"{file}: {reason}", file=sys.stderr)
-            continue
-        if as_json:
-            print(json.dumps({"file": str(file), **result.model_dump(exclude_unset=True)}))
-        else:
-            print(f"{file}: {in_words(result)}")
-    return int(failed)
-
-
-def in_words(result: Prediction | Reading) -> str:
-    """An answer in a line."""
-    if result.confidence is None:
-        return f"nothing ({result.reason})"
-    read = result.digit if isinstance(result, Prediction) else " ".join(line.text for line in result.lines)
-    doubt = "" if result.accepted else f"  not accepted: {result.reason}"
-    return f"{read}  {result.confidence:.2%}{doubt}"
-
-
 def info(settings: Settings) -> int:
     """Print what runs here."""
     from app import bundle
@@ -177,13 +127,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if command == "bench":
             return bench.run(given)
-        files, whole_numbers, as_json = values.pop("files", []), values.pop("read", False), values.pop("json", False)
-        settings = Settings(**values)
-        if command == "serve":
-            return serve(settings)
         if command == "predict":
-            return predict(settings, files, whole_numbers, as_json)
-        return info(settings)
+            return predict.run(given)
+        settings = Settings(**values)
+        return serve(settings) if command == "serve" else info(settings)
     except ValidationError as error:
         for fault in error.errors(include_url=False):
             name = ".".join(str(part) for part in fault["loc"])

@@ -21,6 +21,14 @@ class EngineUnavailableError(StartupError):
     """The engine or the device that was asked for is not on this machine."""
 
 
+class UsageError(DigitserveError):
+    """The command line asks for what cannot be."""
+
+
+class ServiceError(DigitserveError):
+    """A service that we are the client of does not answer as we can use it."""
+
+
 class RequestError(DigitserveError):
     """Something about a request that its sender can mend."""
 
