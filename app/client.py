@@ -227,6 +227,8 @@ class Client:
                 if not patient and isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
                     raise ServiceError(f"no connection to {self._url}: {fault}") from None
             else:
+                # A response and its stream hold each other, and the pictures, until garbage is collected.
+                response.stream = httpx.ByteStream(b"")
                 self._broken = 0
                 if response.status_code not in AGAIN:
                     return understood(response)

@@ -1,4 +1,4 @@
-"""Settings: read once, at the edge, and passed in. Nothing else in the package looks at the environment."""
+"""Settings: read once, at the edge, and passed in. Nothing else of the service looks at the environment."""
 
 from pathlib import Path
 from typing import Annotated, Literal

@@ -285,12 +285,12 @@ def test_a_service_that_is_started_again_is_waited_for(folder: Path) -> None:
 
 
 def test_a_batch_that_is_too_large_is_halved_and_the_next_is_smaller(folder: Path, server: Server) -> None:
-    """A proxy takes 4 kB: 413 for more. Nothing is lost, and the client learns."""
-    with gateway(server, lambda asked: Reply(413) if len(asked.body) > 4000 else None) as gate:
-        outcomes = read(gate.url, [folder])
-    assert outcomes == read(server.url, [folder])
-    refused = [asked.number for asked in gate.asked if len(asked.body) > 4000]
-    assert 1 <= len(refused) <= 4 * 7  # those under way at the start, their halves and quarters
+    """A proxy takes 12 kB: 413 for more. Nothing is lost, and the client learns."""
+    with gateway(server, lambda asked: Reply(413) if len(asked.body) > 12_000 else None) as gate:
+        outcomes = read(gate.url, [folder] * 4)
+    assert outcomes == read(server.url, [folder]) * 4
+    refused = [asked.number for asked in gate.asked if len(asked.body) > 12_000]
+    assert 1 <= len(refused) <= 15  # the five that were put together until the first refusal, and their halves
     assert max(refused) < len(gate.asked) / 2
 
 

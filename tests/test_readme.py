@@ -1,18 +1,34 @@
 """The README: its commands against a running service do what it says, and print what it prints."""
 
+import base64
+import csv
 import json
 import re
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.running import ROOT, Server
+from tests.browser import browsing, needs_chromium
+from tests.running import ROOT, Server, clean_environment
 
 README = (ROOT / "README.md").read_text()
-COMMANDS = [block for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) if "localhost:8000" in block]
+
+
+def blocks(language: str, having: str = "") -> list[str]:
+    """The README's code in a language, where it has some text in it."""
+    return [block for block in re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL) if having in block]
+
+
+COMMANDS = [block for block in blocks("sh", "curl ") if "localhost:8000" in block]
+SEVEN = ROOT / "docs" / "images" / "seven.png"
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed (Debian: apt install curl)")
+needs_node = pytest.mark.skipif(
+    shutil.which("node") is None, reason="node is not installed (Debian: apt install nodejs)"
+)
 
 
 def bodies(output: str) -> list[dict[str, Any]]:
@@ -43,6 +59,66 @@ def test_every_curl_command_answers_as_printed(server: Server) -> None:
         assert answer.pop("probabilities") == pytest.approx(expected["probabilities"], abs=1e-3)
         assert answer.pop("confidence") == pytest.approx(expected["confidence"], abs=1e-3)
         assert answer == {key: expected[key] for key in answer}
+
+
+def run(command: list[str], server: Server, cwd: Path = ROOT) -> str:
+    """Run what was copied from the README, but for the port: what it prints."""
+    command = [part.replace("localhost:8000", f"127.0.0.1:{server.port}") for part in command]
+    done = subprocess.run(command, cwd=cwd, env=clean_environment(), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_the_folder_is_read_into_the_table(server: Server, tmp_path: Path) -> None:
+    """The command as it stands, in a folder where docs/ is, and again with --resume."""
+    (block,) = blocks("sh", "--url")
+    _, command = block.splitlines()
+    assert command.startswith(".venv/bin/digitserve ")
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    words = [sys.executable, "-m", "app", *command.split()[1:]]
+    run(words, server, cwd=tmp_path)
+    with (tmp_path / "digits.csv").open(newline="") as file:
+        digits = {row["file"]: row["digit"] for row in csv.DictReader(file)}
+    assert digits["docs/images/seven.png"] == "7"
+    before = (tmp_path / "digits.csv").read_bytes()
+    run([*words, "--resume"], server, cwd=tmp_path)
+    assert (tmp_path / "digits.csv").read_bytes() == before
+
+
+def test_the_python_reads_the_digit(server: Server) -> None:
+    """As a script of its own."""
+    (script,) = blocks("python", "httpx")
+    assert run([sys.executable, "-W", "error", "-c", script], server) == "7\n"
+
+
+@needs_node
+def test_the_javascript_reads_the_digit_in_node(server: Server) -> None:
+    """A Buffer, as fs gives it; and what is no picture is an error that says so."""
+    (script,) = blocks("js")
+    call = f"""
+      const {{ readFileSync }} = require("node:fs");
+      readDigit(readFileSync("{SEVEN}")).then(console.log)
+        .then(() => readDigit(readFileSync("{ROOT / "LICENSE"}"))).catch((error) => console.log(error.message));
+    """
+    digit, error = run(["node", "-e", script + call], server).splitlines()
+    assert digit == "7"
+    assert error.startswith("This is not an image")
+
+
+@needs_chromium
+def test_the_javascript_reads_the_digit_in_a_browser(server: Server) -> None:
+    """A Blob, as a file input or a drop gives it, on a page of the service itself."""
+    (script,) = blocks("js")
+    picture = base64.b64encode(SEVEN.read_bytes()).decode()
+    with browsing() as (page, faults):
+        page.goto(f"{server.url}/livez")
+        call = f"""async () => {{
+          {script.replace("localhost:8000", f"127.0.0.1:{server.port}")}
+          const picture = await (await fetch("data:image/png;base64,{picture}")).blob();
+          return await readDigit(picture);
+        }}"""
+        assert page.evaluate(call) == 7
+        assert faults == []
 
 
 def test_every_link_leads_somewhere() -> None:
