@@ -185,21 +185,20 @@ class Client:
         found = answered.get("predictions") if isinstance(answered, dict) else None
         if not isinstance(found, list) or len(found) != len(pictures):
             raise ServiceError(f"POST {request.url} has no answer for each of {len(pictures)} pictures")
-        return [entry if "digit" in entry else entry["detail"] for entry in found]
+        return [recognised(entry, request) for entry in found]
 
     async def _answer(self, picture: bytes) -> dict[str, Any] | str:
         """The answer for one, or why there is none."""
         headers = {"Content-Type": "application/octet-stream"}
         request = self._http.build_request("POST", f"{self._url}{self._path}", content=picture, headers=headers)
         try:
-            answer: dict[str, Any] = await self._ask(request)
+            return recognised(await self._ask(request), request)
         except RefusedError as error:
             if error.status == 0:
                 self._broken += 1
                 if self._broken >= MOST_BROKEN:
                     raise ServiceError(f"POST {request.url}: {error}") from None
             return str(error)
-        return answer
 
     async def _ask(self, request: httpx.Request, patient: bool = True) -> Any:
         """Send a request until it is answered; the JSON of the answer.
@@ -268,6 +267,20 @@ def understood(response: httpx.Response) -> Any:
         return response.json()
     except ValueError:
         raise ServiceError(f"{asked} has an answer that is no JSON") from None
+
+
+def recognised(answer: Any, request: httpx.Request) -> dict[str, Any] | str:
+    """An answer for a picture, or the detail of a problem, as it may stand in the place of one.
+
+    Raises:
+        ServiceError: it is neither.
+    """
+    if isinstance(answer, dict):
+        if "accepted" in answer:
+            return answer
+        if "detail" in answer:
+            return str(answer["detail"])
+    raise ServiceError(f"{request.method} {request.url} has an answer that is not digitserve's")
 
 
 def detail_of(response: httpx.Response) -> str:

@@ -1,5 +1,6 @@
 """How far a run is, in a line on a terminal that is written over. Knows nothing of what is done."""
 
+import os
 import sys
 from time import monotonic
 
@@ -32,7 +33,8 @@ class Progress:
 
     def note(self, text: str) -> None:
         if self._shown:
-            sys.stderr.write(f"\r{text}\x1b[K")
+            columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80
+            sys.stderr.write(f"\r{text[: columns - 1]}\x1b[K")  # what goes on in a second line cannot be written over
             sys.stderr.flush()
 
     def clear(self) -> None:

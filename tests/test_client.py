@@ -494,6 +494,14 @@ def test_another_service_is_there(seven_png: Path, server: Server) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("body", [b"<html>", b"{}", b"[]", b'{"predictions": []}', b'{"predictions": [{}, 7]}'])
+def test_an_answer_of_something_else_is_not_taken_for_one(seven_png: Path, server: Server, body: bytes) -> None:
+    """As of a proxy that has a page for everything: of one picture as of two, nothing is told to be read."""
+    for paths in ([seven_png], [seven_png] * 2):
+        with gateway(server, always(Reply(200, {}, body))) as gate, pytest.raises(ServiceError, match="answer"):
+            read(gate.url, paths)
+
+
 def test_without_httpx_one_line_says_what_to_install(seven_png: Path) -> None:
     """And nothing else needs it."""
     script = "import sys; sys.modules['httpx'] = None\nfrom app.__main__ import main\nsys.exit(main(sys.argv[1:]))"
