@@ -17,7 +17,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.fairness import LOAD_CORE, serving, start
+from benchmarks.pinned import LOAD_CORE, serving, start
 from training import data
 
 # The command line, and then the status of its own process: that of an ended child has its parent's memory in it.
@@ -47,11 +47,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.client", description=__doc__.partition("\n")[0])
     parser.add_argument("--pictures", type=int, nargs="+", default=[300, 10_000])
     parser.add_argument("--data-dir", type=Path, default=Path(os.environ.get("DIGITS_DATA_DIR", "data")))
-    parser.add_argument("--port", type=int, default=8131)
     arguments = parser.parse_args()
     images = data.load(arguments.data_dir, "test").images
     print(f"{'pictures':>10}  {'how':34}{'seconds':>10}{'a second':>10}{'MB':>8}")
-    with tempfile.TemporaryDirectory() as place, serving(arguments.port) as url:
+    with tempfile.TemporaryDirectory() as place, serving() as (url, _):
         for count in arguments.pictures:
             folder = Path(place, str(count))
             folder.mkdir()
