@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.observe import GONE, SLOW
@@ -115,6 +116,15 @@ class Protocol(HttpToolsProtocol):
         self._stage, self._number = Stage.BODY, self._number + 1
         if self._service and self._service.draining:
             self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a part of a body. The app is woken when there is much of it, or all: not for each byte that comes."""
+        if self.cycle.response_complete:
+            return
+        self.cycle.body += body
+        if len(self.cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+            self.cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         super().on_message_complete()

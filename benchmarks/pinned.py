@@ -27,7 +27,8 @@ def start(
 ) -> subprocess.Popen[bytes]:
     """Start a process; without a core it may use all."""
     changed = {**os.environ, **(environment or {})}
-    process = subprocess.Popen(command, stdout=output, stderr=subprocess.DEVNULL, env=changed)
+    errors = subprocess.STDOUT if output is not None and output > 0 else subprocess.DEVNULL  # both into a file
+    process = subprocess.Popen(command, stdout=output, stderr=errors, env=changed)
     if core and len(os.sched_getaffinity(0)) > 1:
         os.sched_setaffinity(process.pid, core)
     return process
