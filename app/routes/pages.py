@@ -1,30 +1,55 @@
-"""The pages: /docs and /redoc, from files of this process alone and with relative addresses."""
+"""The pages: the front page, /docs and /redoc, from files of this process alone and with relative addresses."""
 
+import secrets
 from importlib.resources import files
 from pathlib import Path
 
 from fastapi import APIRouter
 from fastapi.staticfiles import StaticFiles
-from starlette.responses import FileResponse, RedirectResponse
+from starlette.responses import FileResponse, HTMLResponse, Response
 
 WEB = Path(__file__).parent.parent / "web"
 
 router = APIRouter(include_in_schema=False)
 
 
+def security_headers(**also: str) -> dict[str, str]:
+    """What a page may do: use what this service serves, no script or style within the page, and no frame around it.
+
+    Args:
+        also: what a page needs beyond that, as ``worker_src="blob:"``.
+    """
+    directives = {
+        "default-src": "'self'",
+        "img-src": "'self' data: blob:",
+        "object-src": "'none'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "'none'",
+    } | {name.replace("_", "-"): value for name, value in also.items()}
+    return {
+        "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in directives.items()),
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+    }
+
+
 @router.get("/")
-async def index() -> RedirectResponse:
-    return RedirectResponse("docs")
+async def index() -> FileResponse:
+    return FileResponse(WEB / "index.html", headers=security_headers())
 
 
 @router.get("/docs")
 async def docs() -> FileResponse:
-    return FileResponse(WEB / "docs.html")
+    return FileResponse(WEB / "docs.html", headers=security_headers())
 
 
 @router.get("/redoc")
-async def redoc() -> FileResponse:
-    return FileResponse(WEB / "redoc.html")
+async def redoc() -> HTMLResponse:
+    """ReDoc makes its styles in the page, under a nonce, and its search index in a worker."""
+    nonce = secrets.token_urlsafe(16)
+    page = (WEB / "redoc.html").read_text().replace("{nonce}", nonce)
+    return HTMLResponse(page, headers=security_headers(style_src=f"'self' 'nonce-{nonce}'", worker_src="blob:"))
 
 
 @router.get("/favicon.ico")
