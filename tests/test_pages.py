@@ -1,4 +1,7 @@
-"""The pages in a real browser: they render, work, and ask nothing of any other host."""
+"""The pages in a real browser: they render, work, break no rule of their policies, and ask nothing of any other host.
+
+What the front page does is in test_web.py.
+"""
 
 import re
 import shutil
@@ -11,6 +14,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
+from app.routes.pages import WEB
 from benchmarks.startup import free_port
 from tests.browser import browsing, needs_chromium
 from tests.running import Server, running
@@ -39,13 +43,14 @@ def test_docs_work_without_the_internet(server: Server) -> None:
 
 
 @needs_chromium
-def test_a_file_can_be_uploaded_from_docs(server: Server, seven_png: Path) -> None:
-    """The form of /docs has a file input, and what it uploads is read."""
+@pytest.mark.parametrize("content_type", ["multipart/form-data", "image/png"])
+def test_a_file_can_be_uploaded_from_docs(server: Server, seven_png: Path, content_type: str) -> None:
+    """/docs has a file input, and what it uploads is read: as a form's file, and as the body itself."""
     with browsing() as (page, faults):
         page.goto(f"{server.url}/docs")
         operation = page.locator("#operations-predict-predict_predict_post")
         operation.click()
-        operation.get_by_label("Request content type").select_option("multipart/form-data")
+        operation.get_by_label("Request content type").select_option(content_type)
         operation.locator("input[type=file]").set_input_files(seven_png)
         operation.get_by_role("button", name="Execute").click()
         expect(operation.locator(".live-responses-table .response .microlight").first).to_contain_text('"digit": 7')
@@ -54,14 +59,17 @@ def test_a_file_can_be_uploaded_from_docs(server: Server, seven_png: Path) -> No
 
 @needs_chromium
 def test_redoc_works_without_the_internet(server: Server) -> None:
-    """/redoc renders from this process alone."""
+    """/redoc renders from this process alone, with its styles, and its search finds something."""
     with browsing() as (page, faults):
         page.goto(f"{server.url}/redoc")
         expect(page.get_by_role("heading", name="Read one digit")).to_be_visible()
+        assert page.locator(".menu-content").evaluate("menu => getComputedStyle(menu).position") == "sticky"
+        page.get_by_placeholder("Search").fill("whole number")
+        expect(page.get_by_role("menuitem", name="Read a whole number").first).to_be_visible()
         assert faults == []
 
 
-@pytest.mark.parametrize("path", ["/docs", "/redoc", "/assets/docs.js"])
+@pytest.mark.parametrize("path", ["/", "/docs", "/redoc", "/assets/docs.js"])
 def test_no_page_names_another_host(server: Server, path: str) -> None:
     """Every address in a page is relative: no host, and no leading slash that a proxy's prefix would break."""
     text = httpx.get(server.url + path).raise_for_status().text
@@ -71,10 +79,44 @@ def test_no_page_names_another_host(server: Server, path: str) -> None:
         httpx.get(f"{server.url}/{address}").raise_for_status()
 
 
-def test_the_front_door_leads_to_the_docs(server: Server) -> None:
-    """/ leads to /docs, by a relative address."""
-    answer = httpx.get(f"{server.url}/")
-    assert (answer.status_code, answer.headers["Location"]) == (307, "docs")
+def test_no_file_of_the_page_names_another_host() -> None:
+    """Scripts and styles have no address with a host, and none that begins at the root."""
+    files = [*WEB.glob("*.js"), *WEB.glob("*.css")]
+    assert files
+    for file in files:
+        text = file.read_text()
+        assert "://" not in text, file.name
+        assert not re.search(r"""(?:fetch|post|url|import)\(?\s*["'`(]/""", text), file.name
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/redoc"])
+def test_pages_allow_nothing_inline(server: Server, path: str) -> None:
+    """Each page has a policy that allows its own host alone, nothing inline, and no frame around it."""
+    headers = httpx.get(server.url + path).raise_for_status().headers
+    policy = dict(part.split(" ", 1) for part in headers["Content-Security-Policy"].split("; "))
+    assert "unsafe" not in headers["Content-Security-Policy"]
+    assert policy["default-src"] == "'self'"
+    assert policy["frame-ancestors"] == policy["object-src"] == policy["base-uri"] == "'none'"
+    assert (headers["X-Content-Type-Options"], headers["Referrer-Policy"]) == ("nosniff", "no-referrer")
+
+
+def test_no_two_pages_of_redoc_have_the_same_nonce(server: Server) -> None:
+    """The nonce that allows ReDoc its styles is in the page and in its policy, and no other page's."""
+    nonces = set()
+    for _ in range(2):
+        answer = httpx.get(f"{server.url}/redoc")
+        (nonce,) = re.findall(r"'nonce-([\w-]{20,})'", answer.headers["Content-Security-Policy"])
+        assert f'nonce="{nonce}"' in answer.text
+        nonces.add(nonce)
+    assert len(nonces) == 2
+
+
+def test_assets_are_asked_for_anew(server: Server) -> None:
+    """After an update, no browser mixes the files of two versions: it asks, and what is unchanged is not sent again."""
+    answer = httpx.get(f"{server.url}/assets/page.js").raise_for_status()
+    assert answer.headers["Cache-Control"] == "no-cache"
+    again = httpx.get(f"{server.url}/assets/page.js", headers={"If-None-Match": answer.headers["ETag"]})
+    assert (again.status_code, again.headers["Cache-Control"]) == (304, "no-cache")
 
 
 @contextmanager
@@ -112,12 +154,16 @@ def behind_nginx(server: Server, folder: Path) -> Iterator[str]:
 @needs_nginx
 @needs_chromium
 def test_pages_work_behind_a_proxy_under_a_path(tmp_path: Path) -> None:
-    """With DIGITS_ROOT_PATH, /docs under the proxy's path renders, and "Try it out" finds its way back."""
+    """With DIGITS_ROOT_PATH, the pages under the proxy's path render, and what they send finds its way back."""
     with running(DIGITS_ROOT_PATH="/digits") as server, behind_nginx(server, tmp_path) as url:
         assert httpx.get(f"{url}/openapi.json").json()["servers"] == [{"url": "/digits"}]
         with browsing() as (page, faults):
             page.goto(f"{url}/docs")
             try_it_out(page)
+            page.goto(f"{url}/")
+            page.get_by_role("button", name="Example: a 7").click()
+            expect(page.locator("#answer")).to_have_attribute("data-state", "accepted")
+            expect(page.locator("#digit")).to_have_text("7")
             page.goto(f"{url}/redoc")
             expect(page.get_by_role("heading", name="Read one digit")).to_be_visible()
             assert faults == []

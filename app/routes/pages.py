@@ -3,18 +3,20 @@
 import secrets
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter
 from fastapi.staticfiles import StaticFiles
 from starlette.responses import FileResponse, HTMLResponse, Response
 
 WEB = Path(__file__).parent.parent / "web"
+UNMIXED = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
 
 router = APIRouter(include_in_schema=False)
 
 
 def security_headers(**also: str) -> dict[str, str]:
-    """What a page may do: use what this service serves, no script or style within the page, and no frame around it.
+    """What a page may do: use what this service serves, with no script or style within it and no frame around it.
 
     Args:
         also: what a page needs beyond that, as ``worker_src="blob:"``.
@@ -29,8 +31,8 @@ def security_headers(**also: str) -> dict[str, str]:
     } | {name.replace("_", "-"): value for name, value in also.items()}
     return {
         "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in directives.items()),
-        "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
+        **UNMIXED,
     }
 
 
@@ -63,6 +65,15 @@ async def redoc_logo() -> FileResponse:
     return FileResponse(str(files("fastapi_standalone_docs") / "static/redoc/logo-mini.svg"))
 
 
+class Assets(StaticFiles):
+    """Static files that a browser asks about anew: else it would mix those of two versions after an update."""
+
+    def file_response(self, *args: Any, **options: Any) -> Response:
+        response = super().file_response(*args, **options)
+        response.headers.update(UNMIXED)
+        return response
+
+
 def assets() -> StaticFiles:
     """Our own files, and Swagger UI and ReDoc as fastapi-standalone-docs packs them."""
-    return StaticFiles(directory=WEB, packages=[("fastapi_standalone_docs", "static")])
+    return Assets(directory=WEB, packages=[("fastapi_standalone_docs", "static")])

@@ -20,9 +20,8 @@ export class Answer {
     const { digit, accepted, reason, confidence, probabilities, input } = prediction;
     const [judgement, why] = accepted ? ["Accepted", `${percent(confidence)} sure.`] : words(reason, digit, probabilities);
     this.#show({ state: accepted ? "accepted" : "doubtful", digit: digit ?? "–", judgement, why, reason });
-    this.#bars(range10().map((each) => ({ label: each, share: probabilities[each] ?? null, chosen: each === digit })));
+    this.#bars(range10().map((each) => ({ label: each, share: probabilities[each] ?? null, chosen: each === digit, guess: !accepted })));
     this.#time(timing);
-    this.preview(prediction);
     element("treatment").textContent = treatment(input);
     element("model").textContent = prediction.model;
     this.#say(digit === null ? `${judgement}. ${why}` : `${digit}. ${judgement}. ${why}`);
@@ -40,14 +39,14 @@ export class Answer {
       why = `${doubtful === 1 ? "The digit that is drawn as an outline is" : "The digits that are drawn as outlines are"} only the best guess.`;
     }
     this.#show({ state: accepted ? "accepted" : "doubtful", digit: "–", lines, judgement, why });
-    this.#bars(digits.map((digit) => ({ label: digit.digit, share: digit.confidence, chosen: digit.accepted })));
+    this.#bars(digits.map((digit) => ({ label: digit.digit, share: digit.confidence, chosen: true, guess: !digit.accepted })));
     this.#time(timing);
     element("model").textContent = reading.model;
     this.#say(`${text.replaceAll("\n", ", ").replaceAll(/\d(?=\d)/g, "$& ")}. ${judgement}. ${why}`);
   }
 
-  // The 28x28 picture that the network saw, as squares.
-  preview(prediction) {
+  // Shows the 28x28 picture that the network saw, as squares; without one, none.
+  async preview(prediction) {
     const canvas = element("preview");
     const context = canvas.getContext("2d");
     if (!prediction?.preview) {
@@ -57,8 +56,9 @@ export class Answer {
       return;
     }
     const image = new Image();
-    image.onload = () => context.drawImage(image, 0, 0);
     image.src = prediction.preview;
+    await image.decode();
+    context.drawImage(image, 0, 0);
     canvas.setAttribute("aria-label", `What the network saw: ${prediction.digit ?? "no ink"}`);
   }
 
@@ -80,13 +80,14 @@ export class Answer {
     const list = element("bars");
     while (list.children.length > shares.length) list.lastChild.remove();
     while (list.children.length < shares.length) list.append(newBar());
-    shares.forEach(({ label, share, chosen }, index) => {
+    shares.forEach(({ label, share, chosen, guess }, index) => {
       const bar = list.children[index];
       bar.classList.toggle("chosen", Boolean(chosen));
-      bar.classList.toggle("nothing", share === null || share < 0.0005);
+      bar.classList.toggle("guess", Boolean(chosen && guess));
+      bar.classList.toggle("nothing", share === null || share < 0.005);
       bar.style.setProperty("--share", share ?? 0); // of the CSSOM, which the policy allows
       bar.querySelector(".label").textContent = label;
-      bar.querySelector(".share").textContent = share === null ? "" : percent(share);
+      bar.querySelector(".share").textContent = share === null ? "" : rounded(share);
     });
   }
 
@@ -148,8 +149,10 @@ const range10 = () => [...Array(10).keys()];
 const aDigit = (digit) => (digit === 8 ? "an 8" : `a ${digit}`);
 const milliseconds = (duration) => duration.toFixed(duration < 10 ? 1 : 0);
 
+const rounded = (share) => (share > 0.995 && share < 1 ? ">99%" : `${Math.round(100 * share)}%`);
+
 // Never 100 % of what is only nearly so.
-export function percent(share) {
-  if (share > 0.9995 && share < 1) return "> 99.9 %";
+function percent(share) {
+  if (share > 0.9995 && share < 1) return "More than 99.9 %";
   return `${(100 * share).toFixed(1)} %`;
 }

@@ -6,13 +6,15 @@ const PATIENCE = 60_000; // ms until no answer is expected any more
 export class Asker {
   #question; // async (signal, isCurrent): asks, and shows the answer
   #failed; // (error): shows that
+  #busy; // (whether a request is under way)
   #controller = null; // of the request under way
   #timer = null;
   #changed = false; // since the request under way was made
 
-  constructor(question, failed) {
+  constructor(question, failed, busy) {
     this.#question = question;
     this.#failed = failed;
+    this.#busy = busy;
   }
 
   // More of the same: it is asked after a pause, and after the answer under way has come.
@@ -33,6 +35,7 @@ export class Asker {
     this.#changed = false;
     this.#controller?.abort();
     this.#controller = null;
+    this.#busy(false);
   }
 
   async #ask() {
@@ -41,6 +44,7 @@ export class Asker {
     const isCurrent = () => this.#controller === controller;
     this.#controller = controller;
     this.#changed = false;
+    this.#busy(true);
     const patience = setTimeout(() => controller.abort(new DOMException("", "TimeoutError")), PATIENCE);
     try {
       await this.#question(controller.signal, isCurrent);
@@ -50,6 +54,7 @@ export class Asker {
       clearTimeout(patience);
       if (isCurrent()) {
         this.#controller = null;
+        this.#busy(false);
         if (this.#changed) this.more();
       }
     }

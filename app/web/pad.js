@@ -5,14 +5,15 @@
 
 import { encoded } from "./picture.js";
 
-const SENT = 560; // pixels of a drawing's side, as it is sent and downloaded
-const BROAD = 0.06; // width of a stroke, of the side: as thick as MNIST's for a digit that fills the sheet
-const FINE = 0.025; // where a whole number has to fit
+// What is written: pixels of its side as it is sent, and the width of a stroke, of the side. One digit fills the sheet, with
+// a stroke as broad as MNIST's; a whole number has to fit on it.
+const DIGIT = { side: 280, stroke: 0.06 };
+const NUMBER = { side: 840, stroke: 0.025 };
 
 export class Pad extends EventTarget {
-  fine = false;
   #canvas;
   #acts = []; // {points, width} | {picture} | {}, which is a clearing
+  #kind = DIGIT;
   #stroke = null; // being drawn
   #marks = []; // boxes in shares of the picture: {left, top, width, height, doubtful}
 
@@ -41,6 +42,10 @@ export class Pad extends EventTarget {
       }
     }
     return { strokes, picture };
+  }
+
+  set wholeNumber(whole) {
+    this.#kind = whole ? NUMBER : DIGIT;
   }
 
   get isEmpty() {
@@ -76,11 +81,11 @@ export class Pad extends EventTarget {
     const { strokes, picture } = this.content;
     if (picture) return picture.blob;
     const canvas = document.createElement("canvas");
-    canvas.width = canvas.height = SENT;
+    const side = (canvas.width = canvas.height = this.#kind.side);
     const context = canvas.getContext("2d");
     context.fillStyle = "#fff";
-    context.fillRect(0, 0, SENT, SENT);
-    drawStrokes(context, strokes, SENT, "#000");
+    context.fillRect(0, 0, side, side);
+    drawStrokes(context, strokes, side, "#000");
     return encoded(canvas, "image/png");
   }
 
@@ -117,7 +122,7 @@ export class Pad extends EventTarget {
     event.preventDefault();
     this.#canvas.setPointerCapture(event.pointerId);
     const fresh = this.content.strokes.length === 0;
-    this.#stroke = { points: [this.#place(event)], width: this.fine ? FINE : BROAD, pointer: event.pointerId };
+    this.#stroke = { points: [this.#place(event)], width: this.#kind.stroke, pointer: event.pointerId };
     this.#acts.push(this.#stroke);
     this.#tell(fresh ? "anew" : "more");
   }

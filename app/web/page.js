@@ -17,7 +17,7 @@ const on = (id, event, action) => element(id).addEventListener(event, action);
 const pad = new Pad(element("pad"));
 const service = new Service();
 const answer = new Answer();
-const asker = new Asker(ask, fail);
+const asker = new Asker(ask, fail, busy);
 let tries = 0;
 let taken = null; // what stands for the last file
 let countdown = null;
@@ -35,6 +35,8 @@ async function askDigit(blob, signal, isCurrent) {
   if (!isCurrent()) return;
   untroubled();
   answer.digit(prediction, timing);
+  await answer.preview(prediction);
+  if (!isCurrent()) return;
   const { box, width, height } = prediction.input;
   if (box && pad.content.picture) pad.mark([shares(box, width, height, !prediction.accepted)]);
   if (!element("evidence").checked || prediction.digit === null) return;
@@ -81,6 +83,10 @@ function fail(error) {
   if (trouble.status === 503) wait(trouble.retryAfter);
 }
 
+function busy(is) {
+  element("answer").setAttribute("aria-busy", is);
+}
+
 // Tries again by itself a few times, when the service said that it would be able to.
 function wait(seconds) {
   if (tries >= TRIES) {
@@ -88,6 +94,7 @@ function wait(seconds) {
     return;
   }
   tries += 1;
+  clearTimeout(countdown);
   element("trouble-advice").textContent = `It is tried again in ${seconds} s.`;
   countdown = setTimeout(() => asker.anew(), seconds * 1000);
 }
@@ -112,7 +119,7 @@ function anew() {
 
 function refresh() {
   const { picture } = pad.content;
-  element("hint").hidden = !pad.isEmpty;
+  element("hint").textContent = pad.isEmpty ? "Draw here" : picture && !picture.image ? "This file cannot be shown" : "";
   element("undo").disabled = !pad.canUndo;
   element("clear").disabled = element("download").disabled = pad.isEmpty;
   element("pad").setAttribute("aria-label", `Drawing pad, ${pad.isEmpty ? "empty" : picture ? "with a picture" : "with a drawing"}`);
@@ -120,6 +127,7 @@ function refresh() {
 
 async function take(file) {
   const mine = (taken = {}); // a large one takes a while to open, and the last one counts
+  busy(true);
   try {
     const picture = await Picture.of(file);
     if (taken === mine) pad.show(picture);
@@ -132,14 +140,20 @@ async function take(file) {
 }
 
 async function takeExample(name) {
-  const response = await fetch(`assets/examples/${name}.png`);
+  let example;
+  try {
+    example = await (await fetch(`assets/examples/${name}.png`)).blob();
+  } catch (error) {
+    fail(Trouble.unreachable(error));
+    return;
+  }
   setNumber(name === "number");
-  await take(await response.blob());
+  await take(example);
 }
 
 function setNumber(whole) {
   element("number").checked = whole;
-  pad.fine = whole;
+  pad.wholeNumber = whole;
   document.body.classList.toggle("whole-number", whole);
 }
 

@@ -6,7 +6,7 @@
 import { Trouble } from "./trouble.js";
 
 export const LONGEST = 2048; // pixels of the longer side that is sent
-const LARGEST = 10_000_000; // bytes, of a file that cannot be opened here: what the service takes by default
+const LARGEST = 10_000_000; // bytes that are sent as they are: what the service takes by default
 const TAKEN = new Set(["image/png", "image/jpeg", "image/webp", "image/bmp", "image/gif"]); // by the service
 const HEIC = /^(heic|heix|hevc|hevx|heim|heis|hevm|hevs|mif1|msf1)$/;
 
@@ -26,7 +26,7 @@ export class Picture {
     const width = image.naturalWidth || LONGEST; // a drawing (SVG) may have no size of its own
     const height = image.naturalHeight || LONGEST;
     const scale = Math.min(1, LONGEST / Math.max(width, height));
-    if (scale === 1 && TAKEN.has(file.type)) return new Picture(file, image, width, height); // bit for bit
+    if (scale === 1 && TAKEN.has(file.type) && file.size <= LARGEST) return new Picture(file, image, width, height); // bit for bit
     const canvas = document.createElement("canvas");
     canvas.width = Math.max(1, Math.round(width * scale));
     canvas.height = Math.max(1, Math.round(height * scale));

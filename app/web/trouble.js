@@ -13,7 +13,7 @@ export class Trouble extends Error {
     if (response.headers.get("Content-Type")?.includes("json")) problem = await response.json().catch(() => ({}));
     const { status } = response;
     return new Trouble(titleOf(status, keyGiven) ?? problem.title ?? `The service answered ${status}.`, {
-      detail: problem.detail ?? "",
+      detail: status === 401 ? "" : (problem.detail ?? ""), // that is for programs
       advice: ADVICE[status] ?? "",
       status,
       retryAfter: status === 503 ? seconds(response.headers.get("Retry-After")) : null,
@@ -44,7 +44,6 @@ function titleOf(status, keyGiven) {
 const ADVICE = {
   401: "Ask whoever runs it for an API key, and enter it here.",
   413: "Choose a smaller one, or save it as JPEG.",
-  415: "Choose a PNG, JPEG, WebP, BMP or GIF.",
   422: "Choose another picture, or take a new photo.",
   429: "Wait a moment, then try again.",
   500: "Try again. If that does not help, report it with the number below.",
