@@ -199,6 +199,21 @@ def test_one_request_is_under_way_at_a_time(opened: tuple[Page, list[str]]) -> N
     assert faults == []
 
 
+def test_a_stroke_is_not_a_request_a_point(opened: tuple[Page, list[str]]) -> None:
+    """While a stroke goes on, the page asks once in 120 ms at most, however fast the answers are."""
+    page, faults = opened
+    started = time.monotonic()
+    draw(page, SEVEN, lift=False)
+    for _ in range(40):
+        for x, y in on_pad(page, [(0.46, 0.84), (0.47, 0.85)]):
+            page.mouse.move(x, y)
+            page.wait_for_timeout(5)
+    asked, elapsed = page.evaluate("watched.paths.length"), time.monotonic() - started
+    page.mouse.up()
+    assert 2 <= asked <= 2 + elapsed / 0.12
+    assert faults == []
+
+
 def test_an_answer_to_what_is_gone_is_dropped(opened: tuple[Page, list[str]]) -> None:
     """The answer to a drawing that was replaced meanwhile is never shown."""
     page, faults = opened
