@@ -31,16 +31,18 @@ NUMBER = ROOT / "docs/images/number.jpg"  # a photograph of 513912
 
 # Counts what the page asks, keeps the last body that it sent, and can hold the answers back.
 WATCH = """
-  window.watched = {underWay: 0, most: 0, paths: [], body: null, delay: 0};
+  window.watched = {underWay: 0, most: 0, paths: [], body: null, delay: 0, gate: null};
   const ask = window.fetch;
   window.fetch = async (path, options) => {
     if (options?.method !== "POST") return ask(path, options);
     watched.paths.push(path);
     watched.body = options.body;
+    const {gate} = watched;
     watched.most = Math.max(watched.most, ++watched.underWay);
     try {
       const response = await ask(path, options);
       await new Promise((done) => setTimeout(done, watched.delay));
+      await gate;
       return response;
     } finally {
       watched.underWay -= 1;
@@ -176,6 +178,10 @@ def test_a_finger_draws_and_does_not_scroll(server: Server, browser: Browser) ->
         state(page, "accepted")
         assert page.evaluate("scrollY") == 0
         assert page.evaluate("document.documentElement.scrollWidth") == 390
+        page.get_by_role("button", name="Example: a 3").click()  # far below the pad
+        digit(page, "3")
+        expect(page.locator("#pad")).to_be_in_viewport(ratio=1)
+        expect(page.locator("#digit")).to_be_in_viewport(ratio=0.5)
         assert faults == []
 
 
@@ -224,21 +230,26 @@ def test_an_answer_to_what_is_gone_is_dropped(opened: tuple[Page, list[str]]) ->
           new MutationObserver(() => shown.push(digit.textContent)).observe(digit, {childList: true});
         }"""
     )
-    page.evaluate("watched.delay = 500")
+    close_gate = "watched.gate = new Promise((open) => { watched.open = open; }), null"
+    page.evaluate(close_gate)
     draw(page)
     until(page, "watched.underWay === 1")
-    page.evaluate("watched.delay = 0")
+    page.evaluate("watched.gate = null")
     page.get_by_role("button", name="Example: a 3").click()
     digit(page, "3")
-    page.wait_for_timeout(700)
-    assert "7" not in page.evaluate("shown")
-    page.evaluate("watched.delay = 300")
-    page.get_by_role("button", name="Clear").click()
-    draw(page)
+    page.evaluate("watched.open()")
+    until(page, "watched.underWay === 0")
+    page.wait_for_timeout(200)
+    assert page.evaluate("shown").count("7") == 0
+    page.evaluate(close_gate)
+    page.get_by_role("button", name="Example: a 7").click()
     until(page, "watched.underWay === 1")
     page.get_by_role("button", name="Clear").click()
-    page.wait_for_timeout(500)
+    page.evaluate("watched.open()")
+    until(page, "watched.underWay === 0")
+    page.wait_for_timeout(200)
     state(page, "idle")
+    assert page.evaluate("shown").count("7") == 0
     assert faults == []
 
 

@@ -130,7 +130,9 @@ async function take(file) {
   busy(true);
   try {
     const picture = await Picture.of(file);
-    if (taken === mine) pad.show(picture);
+    if (taken !== mine) return;
+    pad.show(picture);
+    element("frame").scrollIntoView({ block: "nearest" }); // on a phone, the examples are far below
   } catch (error) {
     if (taken !== mine) return;
     asker.drop();
