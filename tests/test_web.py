@@ -196,7 +196,7 @@ def test_one_request_is_under_way_at_a_time(opened: tuple[Page, list[str]]) -> N
     state(page, "accepted")
     settle(page)
     assert page.evaluate("watched.most") == 1
-    assert 2 <= page.evaluate("watched.paths.length") <= 8
+    assert page.evaluate("watched.paths.length") >= 2
     whole = sent(page)
     page.evaluate("watched.delay = 0")
     page.get_by_label("Show the evidence").dispatch_event("change")  # asks anew for what is on the pad
