@@ -18,7 +18,7 @@ export class Trouble extends Error {
       status,
       retryAfter: status === 503 ? seconds(response.headers.get("Retry-After")) : null,
       requestId: problem.request_id ?? response.headers.get("X-Request-ID") ?? "",
-      again: status >= 500 || status === 429,
+      again: status >= 500 || status === 429 || status === 408,
     });
   }
 
@@ -43,6 +43,7 @@ function titleOf(status, keyGiven) {
 
 const ADVICE = {
   401: "Ask whoever runs it for an API key, and enter it here.",
+  408: "Try again; a smaller picture is sent sooner.",
   413: "Choose a smaller one, or save it as JPEG.",
   422: "Choose another picture, or take a new photo.",
   429: "Wait a moment, then try again.",
