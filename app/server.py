@@ -7,6 +7,7 @@ goes on for a while, so that whoever sends it requests has time to notice.
 
 import asyncio
 import ctypes
+import math
 import os
 import signal
 import socket
@@ -24,7 +25,8 @@ import uvicorn
 from app.protocol import Protocol
 
 ACCEPTED = 16  # connections in a turn of the event loop at most
-LOOKED = 0.5  # seconds from one look at all connections to the next
+LOOKED = 0.5  # seconds from one look at a connection to the next
+TOGETHER = 16  # connections that are looked at in a turn of the loop
 SHAKEN = 0.05  # seconds in which a connection that is being made is made
 NEW = 0.5  # seconds for which a connection that was just made is waited for, at the end
 SO_ATTACH_FILTER = 26  # of asm-generic/socket.h
@@ -78,12 +80,14 @@ class Server(uvicorn.Server):
         return partial(made_of, config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     async def _look(self) -> None:
-        """Look at the connections, now and then."""
+        """Look at the connections, a few at a time: to turn many away at once would keep the others waiting."""
         while True:
-            await asyncio.sleep(LOOKED)
-            now = time.monotonic()
-            for connection in list(self.server_state.connections):
-                if isinstance(connection, Protocol):  # a WebSocket's is not
+            connections = [each for each in self.server_state.connections if isinstance(each, Protocol)]
+            steps = max(1, math.ceil(len(connections) / TOGETHER))
+            for start in range(steps):
+                await asyncio.sleep(LOOKED / steps)
+                now = time.monotonic()
+                for connection in connections[start * TOGETHER : (start + 1) * TOGETHER]:
                     connection.look(now)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
