@@ -28,7 +28,7 @@ from app.metrics import Metrics
 from app.observe import Observe
 from app.openapi import describe
 from app.reload import HangUp, Reloader
-from app.routes import batch, openinference, operations, pages, predict, read
+from app.routes import batch, explain, openinference, operations, pages, predict, read
 from app.service import Service
 from app.serving import load
 from app.settings import Settings
@@ -94,7 +94,7 @@ def create_app(settings: Settings) -> ASGIApp:
     )
     service_app.add_middleware(StartupReport)
     problems.install(service_app)
-    for part in (predict, batch, read, openinference, operations, pages):
+    for part in (predict, batch, read, explain, openinference, operations, pages):
         service_app.include_router(part.router)
     service_app.mount("/assets", pages.assets())
     describe(service_app)

@@ -93,6 +93,33 @@ class Prediction(Answer):
         return self.__pydantic_serializer__.to_json(self, exclude_unset=True)
 
 
+class Explanation(Answer):
+    """What speaks for a digit on a picture, and what against it."""
+
+    digit: Annotated[int, Field(ge=0, le=9)] | None = Field(
+        description="the digit that is explained: the one asked for, or the one that is read; null where there is no ink"
+    )
+    confidence: Annotated[float, Field(ge=0, le=1)] | None = Field(description="the probability of that digit")
+    read: Annotated[int, Field(ge=0, le=9)] | None = Field(description="the digit that is read, as /predict answers")
+    evidence: list[list[Annotated[float, Field(ge=-1, le=1)]]] = Field(
+        description="28 rows of 28 pixels of the preview: above 0 speaks for the digit, as ink or as the lack of it, "
+        "below 0 against it; empty where there is no ink"
+    )
+    scale: Annotated[float, Field(ge=0)] | None = Field(
+        description="what an evidence of 1 stands for: by how much the digit's log-odds (natural logarithm) fall for "
+        "that pixel, in the mean over the patches that change it"
+    )
+    accepted: bool = Field(description="whether the digit that is read meets the model's thresholds")
+    reason: Reason | None = Field(description="why it was not accepted")
+    preview: str = Field(description="the 28x28 picture that the network saw, as a data: URI")
+    input: InputInfo
+    model: str = Field(description="name and version of the model that answered")
+
+    def to_json(self) -> bytes:
+        """This as the service answers it."""
+        return self.__pydantic_serializer__.to_json(self)
+
+
 class ReadDigit(Answer):
     """One digit of a number."""
 
