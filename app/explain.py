@@ -95,7 +95,7 @@ def explanation(prediction: Prediction, digit: int | None, found: Evidence | Non
         digit=digit,
         confidence=None if digit is None else prediction.probabilities[digit],
         read=prediction.digit,
-        evidence=found.values.round(3).tolist() if found else [],
+        evidence=(found.values.round(3) + 0.0).tolist() if found else [],
         scale=round(found.scale, 4) if found else None,
         accepted=prediction.accepted,
         reason=prediction.reason,

@@ -97,7 +97,7 @@ class Explanation(Answer):
     """What speaks for a digit on a picture, and what against it."""
 
     digit: Annotated[int, Field(ge=0, le=9)] | None = Field(
-        description="the digit that is explained: the one asked for, or the one that is read; null where there is no ink"
+        description="the digit that is explained: as asked for, else as read; null where there is no ink"
     )
     confidence: Annotated[float, Field(ge=0, le=1)] | None = Field(description="the probability of that digit")
     read: Annotated[int, Field(ge=0, le=9)] | None = Field(description="the digit that is read, as /predict answers")
