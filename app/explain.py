@@ -28,13 +28,13 @@ SHADE, DEEP = 0.55, 0.25  # of white, and of a colour, that full ink takes away 
 FOR, AGAINST = (230, 97, 0), (0, 90, 181)  # orange and blue, which the colour-blind tell apart
 
 
-def patches(margin: int) -> NDArray[np.bool_]:
+def patches(margin: int, size: int = PATCH, stride: int = STRIDE) -> NDArray[np.bool_]:
     """Every place of the patch that is within a margin, each as a mask of the picture: ``(places, 28, 28)``."""
-    starts = range(margin, SIZE - margin - PATCH + 1, STRIDE)
+    starts = range(margin, SIZE - margin - size + 1, stride)
     masks = np.zeros((len(starts), len(starts), SIZE, SIZE), np.bool_)
     for row, top in enumerate(starts):
         for column, left in enumerate(starts):
-            masks[row, column, top : top + PATCH, left : left + PATCH] = True
+            masks[row, column, top : top + size, left : left + size] = True
     return masks.reshape(-1, SIZE, SIZE)
 
 
