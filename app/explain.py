@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.engine import Images, Scores
-from app.normalize import SIZE, Grey
+from app.normalize import BOX, SIZE, Grey
 from app.schemas import Explanation, Prediction
 
 PATCH, STRIDE = 4, 2  # pixels: a stroke is two to four wide, and each pixel is seen in up to four patches
 PAPER = 8  # levels: what is fainter is the grain of a JPEG, and no ink
 FULL = 255  # level of the ink that paper is filled with
-MARGIN = 2  # pixels at the edge that are not filled: of MNIST's ink, 0.2 % is there
+MARGIN = (SIZE - BOX) // 2  # pixels at the edge that are not filled: digits are fitted between them
 FLOOR = 1e-12  # of a probability: what is below it is rounding, and its logarithm would drown the rest
 
 ENLARGED = 10  # times, in the overlay
@@ -51,7 +51,7 @@ class Evidence(NamedTuple):
 def occluded(pixels: Grey) -> Images:
     """A picture ``(28, 28)``, first as it is, then with a patch at a time rubbed out or filled: ``(N, 28, 28)``.
 
-    Patches that would change nothing are left out; N is about 190 for a digit.
+    Patches that would change nothing are left out; N is about 150 for a digit.
     """
     ink = pixels >= PAPER
     ink_in, paper_in = EVERYWHERE & ink, INSIDE & ~ink

@@ -64,7 +64,7 @@ def pixel_by_pixel(planted: Planted, pixels: Grey) -> Values:
     """The evidence for a 3 as docs/explain.md defines it, by plain loops: each patch, then each pixel in it."""
     shares: dict[tuple[int, int], list[float]] = {}
     before = planted.odds(pixels[None])[0]
-    for ink, margin in ((True, 0), (False, 2)):
+    for ink, margin in ((True, 0), (False, 4)):
         for top in range(margin, 25 - margin, 2):
             for left in range(margin, 25 - margin, 2):
                 places = [(y, x) for y in range(top, top + 4) for x in range(left, left + 4)]
@@ -87,7 +87,7 @@ def test_a_patch_at_a_time_is_changed_into_its_opposite(seven: Grey) -> None:
     """First the picture; then in each one patch of 4x4 alone, all of its ink gone or all of its paper full."""
     first, *others = occluded(seven)
     assert np.array_equal(first, seven)
-    assert len({other.tobytes() for other in others}) > 150
+    assert len({other.tobytes() for other in others}) > 120
     for other in others:
         rows, columns = np.nonzero(other != seven)
         assert max(np.ptp(rows), np.ptp(columns)) < 4
@@ -171,9 +171,9 @@ def test_weights_decide_the_map(released: Bundle, fast: Engine, digits: Digits) 
             reset()
     alike: dict[str, list[float]] = {"trained": [], "random": []}
     for digit, pixels in digits[::2]:
-        expected = explained(fast, pixels, digit).values[2:-2, 2:-2].ravel()  # the margin is 0 in all of them
+        expected = explained(fast, pixels, digit).values[4:-4, 4:-4].ravel()  # paper at the edge is 0 in all
         for name, engine in (("trained", trained), ("random", random)):
-            found = explained(engine, pixels, digit).values[2:-2, 2:-2].ravel()
+            found = explained(engine, pixels, digit).values[4:-4, 4:-4].ravel()
             alike[name].append(float(spearmanr(expected, found).statistic))
     assert np.mean(alike["trained"]) > 0.9
     assert abs(np.mean(alike["random"])) < 0.2
