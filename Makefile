@@ -8,7 +8,7 @@ DEV := $(VENV)/.dev
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test coverage check format bench bench-startup bench-networks bench-pictures bench-fairness bench-growth lock clean
+.PHONY: help serve test coverage check format bench bench-startup bench-networks bench-pictures bench-fairness bench-growth bench-explain lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -77,6 +77,9 @@ bench-fairness: $(DEV)  ## measure how long a digit waits while others keep the 
 
 bench-growth: $(DEV)  ## measure how cost grows with connections and digits a request (needs wrk and MNIST)
 	@$(VENV)/bin/python -m benchmarks.linear
+
+bench-explain: $(DEV)  ## measure what /explain's maps are worth, beside controls, and what one costs (needs MNIST)
+	@$(VENV)/bin/python -m benchmarks.explain
 
 clean:  ## remove the virtual environment and every cache
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist *.egg-info .coverage
