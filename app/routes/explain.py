@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from app.classifier import answer
 from app.explain import evidence, explanation, occluded, overlay
 from app.normalize import Mode
-from app.problems import responses
+from app.problems import TAKING_PICTURES, responses
 from app.routes.body import BINARY, ONE_IMAGE, receive_body, server_timing
 from app.schemas import Explanation
 from app.service import CurrentService
@@ -28,7 +28,7 @@ DRAWN: dict[int | str, dict[str, Any]] = {
     "/explain",
     summary="Show what speaks for a digit",
     response_model=Explanation,
-    responses=DRAWN | responses(400, 413, 415, 422, 503),
+    responses=DRAWN | responses(*TAKING_PICTURES, 422),
     openapi_extra={"requestBody": ONE_IMAGE},
 )
 async def explain(
@@ -45,20 +45,21 @@ async def explain(
     is a picture of 280x280 instead, in which orange speaks for the digit and blue against it. What is explained is the
     fast network's reading.
     """
-    data = take_image(*await receive_body(request.scope, request.receive, service.settings.max_body_bytes))
-    started = time.perf_counter()
-    picture = await service.prepare(data, normalize)
-    decode_seconds = time.perf_counter() - started
-    score, found = None, None
-    if not picture.blank:
-        score = (await service.inference.one(picture.pixels)).result
-    prediction = answer(picture, score, service.info.thresholds, service.model_id, preview=True)
-    service.metrics.predicted(prediction.digit, prediction.accepted)
-    explained = prediction.digit if digit is None or picture.blank else digit
-    if explained is not None:
-        batch = occluded(picture.pixels)
-        scores = await service.inference.many(batch, second_opinion=False)
-        found = evidence(batch, scores, explained)
+    body = await receive_body(request.scope, request.receive, service, service.settings.max_body_bytes)
+    with service.turn() as model:
+        started = time.perf_counter()
+        picture = await service.prepare(take_image(body.content_type, body.content), body.until, normalize)
+        decode_seconds = time.perf_counter() - started
+        score, found = None, None
+        if not picture.blank:
+            score = (await model.inference.one(picture.pixels, body.until)).result
+        prediction = answer(picture, score, model.thresholds, model.id, preview=True)
+        service.metrics.predicted(prediction.digit, prediction.accepted)
+        explained = prediction.digit if digit is None or picture.blank else digit
+        if explained is not None:
+            batch = occluded(picture.pixels)
+            scores = await model.inference.many(batch, second_opinion=False, until=body.until)
+            found = evidence(batch, scores, explained)
     timing = server_timing(decode=decode_seconds, infer=time.perf_counter() - started - decode_seconds)
     headers = {"Server-Timing": timing, "Vary": "Accept"}
     if wants_png(", ".join(request.headers.getlist("accept"))):
