@@ -21,11 +21,15 @@ class EngineUnavailableError(StartupError):
     """The engine or the device that was asked for is not on this machine."""
 
 
-class UsageError(DigitserveError):
+class CommandError(DigitserveError):
+    """A command line cannot do what it was asked to."""
+
+
+class UsageError(CommandError):
     """The command line asks for what cannot be."""
 
 
-class ServiceError(DigitserveError):
+class ServiceError(CommandError):
     """A service that we are the client of does not answer as we can use it."""
 
 

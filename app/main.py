@@ -32,6 +32,7 @@ from app.routes import batch, explain, openinference, operations, pages, predict
 from app.service import Service
 from app.serving import load
 from app.settings import Settings
+from app.shed import Shed
 from app.shortcut import Shortcut
 from app.watch import Watch
 
@@ -58,6 +59,7 @@ def create_app(settings: Settings) -> ASGIApp:
         StartupError: a setting that names a file names none that is of use.
     """
     metrics = Metrics()
+    log = AccessLog() if settings.log_level in ("info", "debug") else None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
@@ -71,7 +73,9 @@ def create_app(settings: Settings) -> ASGIApp:
         admission = Admission(settings.max_inflight, settings.max_inflight_pixels, settings.max_inflight_bytes)
         threads = max(1, cores() // settings.workers)
         with ThreadPoolExecutor(threads, thread_name_prefix="pictures", initializer=give_way) as pool:
-            service = Service(settings, model, admission, pool, metrics, watch)
+            # A browser is told nothing of an answer of another origin that the middleware has not seen.
+            shed = None if settings.cors_origins else Shed(admission, metrics, log)
+            service = Service(settings, model, admission, pool, metrics, watch, shed)
             reloader = Reloader(service, load_model)
             HangUp(reloader.ask).install()
             gc.collect()
@@ -106,7 +110,6 @@ def create_app(settings: Settings) -> ASGIApp:
         serving = CORSMiddleware(
             serving, names(settings.cors_origins), allow_methods=["*"], allow_headers=["*"], expose_headers=EXPOSED
         )
-    log = AccessLog() if settings.log_level in ("info", "debug") else None
     return Observe(serving, metrics, log)
 
 

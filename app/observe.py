@@ -3,6 +3,7 @@
 import asyncio
 import re
 import time
+from collections.abc import Iterable
 from random import getrandbits
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -35,13 +36,7 @@ class Observe:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        id_header = b""
-        for name, value in scope["headers"]:
-            if name == b"x-request-id":
-                id_header = value
-                break
-        if not SANE.fullmatch(id_header):
-            id_header = b"%016x" % getrandbits(64)  # to tell requests apart, and no secret
+        id_header = request_id_of(scope["headers"])
         request_id = id_header.decode()
         state = scope.setdefault("state", {})
         state["request_id"], state["task"] = request_id, asyncio.current_task()
@@ -75,6 +70,16 @@ class Observe:
                 self.log.write(
                     client[0] if client else "-", scope["method"], scope["path"], status, seconds, request_id
                 )
+
+
+def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The client's own id, if it is a sane token, else a new one."""
+    for name, value in headers:
+        if name == b"x-request-id":
+            if SANE.fullmatch(value):
+                return value
+            break
+    return b"%016x" % getrandbits(64)  # to tell requests apart, and no secret
 
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

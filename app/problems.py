@@ -17,7 +17,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
 
 from app import errors
-from app.admission import TOO_MANY
 from app.errors import DigitserveError
 from app.schemas import Problem
 
@@ -55,9 +54,6 @@ UNHEARD = {
     431: ("head-too-large", "The head is too large", "The head of a request may have 64 KiB."),
     503: ("overloaded", "The service is overloaded", "Too many connections are open already."),
 }
-OVERLOADED = (
-    b'{"type":"urn:problem-type:digitserve:overloaded","title":"%b","status":503,"detail":"%b","request_id":"%%b"}'
-) % (TABLE[errors.OverloadedError][2].encode(), TOO_MANY.encode())
 TITLES = {404: "There is nothing at this address", 405: "This address does not take that method"}
 
 
@@ -90,17 +86,6 @@ def answer_to(scope: Scope, error: DigitserveError) -> JSONResponse:
     if isinstance(error, errors.OverloadedError):
         headers = {"Retry-After": str(error.retry_after)}
     return problem(scope, status, slug, title, str(error), headers)
-
-
-def overloaded(scope: Scope, retry_after: int) -> tuple[bytes, dict[str, str]]:
-    """The body and the headers that ``answer_to`` would give to too many requests, at a tenth of the price: when it is
-    needed there is no time to lose."""
-    scope["rejected"] = "overloaded"
-    retry = {"Retry-After": str(retry_after)}
-    if scope["path"].startswith(f"{scope['root_path']}/v2"):
-        return b'{"error":"%s"}' % TOO_MANY.encode(), {"Content-Type": "application/json"} | retry
-    body = OVERLOADED % scope["state"]["request_id"].encode()  # a sane token: nothing to escape
-    return body, {"Content-Type": "application/problem+json"} | retry
 
 
 def unheard(status: int) -> bytes:

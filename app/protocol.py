@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any
 
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.observe import GONE, SLOW
 from app.problems import unheard
@@ -88,6 +88,7 @@ class Protocol(HttpToolsProtocol):
         self._marks: deque[tuple[float, int]] = deque()  # of that stage: when it was looked at, bytes by then
         self._unread_since: float | None = None
         self._service: Any = self.app_state.get("service")
+        self._shedding = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(Gathering(transport, self.loop))  # type: ignore[arg-type]  # it is one in all that is used
@@ -112,14 +113,37 @@ class Protocol(HttpToolsProtocol):
         self._stage, self._number, self._head_from = Stage.HEAD, self._number + 1, self._received
 
     def on_headers_complete(self) -> None:
-        super().on_headers_complete()
+        if not self._shed():
+            super().on_headers_complete()
         self._stage, self._number = Stage.BODY, self._number + 1
-        if self._service and self._service.draining:
+        if self._service and self._service.draining and self.cycle:
             self.cycle.keep_alive = False
+
+    def _shed(self) -> bool:
+        """Answer a request that there is no room for, if it is one; what is left of it is passed over."""
+        self._shedding = False
+        service = self._service
+        if service is None or service.shed is None or service.draining or self.expect_100_continue:
+            return False
+        if self.cycle is not None and not self.cycle.response_complete:  # answers go in order, and this one is later
+            return False
+        refusal = service.shed(self.parser.get_method(), self.url, self.headers, self.client)
+        if refusal is None:
+            return False
+        headers, body = refusal
+        self._shedding = True
+        lines = [b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *headers)]
+        keep = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        self.transport.write(
+            b"".join((STATUS_LINE[503], *lines, b"\r\n" if keep else b"connection: close\r\n\r\n", body))
+        )
+        if not keep:
+            self.transport.close()
+        return True
 
     def on_body(self, body: bytes) -> None:
         """Keep a part of a body. The app is woken when there is much of it, or all: not for each byte that comes."""
-        if self.cycle.response_complete:
+        if self._shedding or self.cycle.response_complete:
             return
         self.cycle.body += body
         if len(self.cycle.body) > HIGH_WATER_LIMIT:
@@ -127,7 +151,10 @@ class Protocol(HttpToolsProtocol):
             self.cycle.message_event.set()
 
     def on_message_complete(self) -> None:
-        super().on_message_complete()
+        if self._shedding:
+            self.on_response_complete()
+        else:
+            super().on_message_complete()
         self._stage, self._head_from = Stage.NONE, self._received
 
     def send_400_response(self, msg: str) -> None:
@@ -155,7 +182,8 @@ class Protocol(HttpToolsProtocol):
             self.transport.abort()
             return
         stage = self._stage
-        if stage is Stage.NONE and self.timeout_keep_alive_task is None and self.cycle.response_complete:
+        answered = self.cycle is None or self.cycle.response_complete
+        if stage is Stage.NONE and self.timeout_keep_alive_task is None and answered:
             stage = Stage.HEAD  # line feeds came instead of a request, and uvicorn counts any byte as the next one
         if stage is Stage.NONE or self.flow.read_paused:
             self._seen = -1
@@ -177,7 +205,7 @@ class Protocol(HttpToolsProtocol):
         elif now - self._started >= self._patience.body or (
             now - since >= WINDOW and self._received - received < self._patience.rate * WINDOW
         ):
-            if not self.cycle.response_complete and self._cancel(self.cycle, SLOW):
+            if not answered and self._cancel(self.cycle, SLOW):
                 return  # it is answered where all are
             self.transport.close()
 

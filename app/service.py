@@ -20,6 +20,7 @@ from app.normalize import Mode
 from app.schemas import Reload
 from app.serving import ServingModel
 from app.settings import Settings
+from app.shed import Shed
 from app.watch import Watch
 
 # What is decoded in the event loop: handing it to a thread would cost as much as the work. Nothing over this, for the
@@ -39,6 +40,7 @@ class Service:
     pool: Executor  # for pictures that are not small
     metrics: Metrics
     watch: Watch
+    shed: Shed | None = None  # refuses from the head alone; None where something outside must see every request
     draining: bool = False  # a signal to stop has come
     last_reload: Reload | None = None
 

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
 from app.errors import DigitserveError
-from app.problems import answer_to, on_unforeseen, overloaded
+from app.problems import answer_to, on_unforeseen
 from app.routes.openinference import read_tensor
 from app.routes.predict import read_digit
 from app.service import Service
@@ -34,13 +34,8 @@ class Shortcut:
         if answer is None:
             await self.app(scope, receive, send)
             return
-        status = 200
         try:
-            if service.admission.full:
-                status = 503
-                body, headers = overloaded(scope, service.admission.retry_after())
-            else:
-                body, headers = await answer(scope, receive, service)
+            body, headers = await answer(scope, receive, service)
         except DigitserveError as error:
             await answer_to(scope, error)(scope, receive, send)
         except ClientDisconnect:
@@ -51,7 +46,7 @@ class Shortcut:
         else:
             raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
             raw.append((b"content-length", b"%d" % len(body)))
-            await send({"type": "http.response.start", "status": status, "headers": raw})
+            await send({"type": "http.response.start", "status": 200, "headers": raw})
             await send({"type": "http.response.body", "body": body})
 
 

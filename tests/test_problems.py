@@ -7,20 +7,19 @@ import httpx
 from fastapi import FastAPI
 
 from app import errors, problems
-from app.admission import TOO_MANY
 from app.metrics import Metrics
 from app.observe import Observe
 from app.problems import TABLE
 
 
 def test_every_error_of_a_request_is_in_the_table() -> None:
-    """Whatever request code raises on purpose has a status; what stops a start has none."""
+    """Whatever request code raises on purpose has a status; what stops a start, or a command, has none."""
     leaves = {
         kind
         for _, kind in inspect.getmembers(errors, inspect.isclass)
         if issubclass(kind, errors.DigitserveError) and not kind.__subclasses__()
     }
-    assert set(TABLE) == {kind for kind in leaves if not issubclass(kind, errors.StartupError)}
+    assert set(TABLE) == {kind for kind in leaves if not issubclass(kind, errors.StartupError | errors.CommandError)}
 
 
 def test_types_tell_apart() -> None:
@@ -67,15 +66,3 @@ def test_overload_says_when_to_come_again() -> None:
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
     assert answer.headers.get_list("X-Request-ID") == ["r1"]
     assert answer.json()["type"] == "urn:problem-type:digitserve:overloaded"
-
-
-def test_the_quick_refusal_says_what_the_slow_one_does() -> None:
-    """The bytes that are made in advance are those that the table gives, under /v2 too."""
-    for path in ("/predict", "/v2/models/digitnet/infer"):
-        scope = {"type": "http", "path": path, "root_path": "", "state": {"request_id": "r1"}}
-        slow = problems.answer_to(dict(scope), errors.OverloadedError(TOO_MANY, 7))
-        body, headers = problems.overloaded(dict(scope), 7)
-        assert body == slow.body
-        assert {name.lower(): value for name, value in headers.items()} == {
-            name: value for name, value in slow.headers.items() if name != "content-length"
-        }

@@ -1,0 +1,56 @@
+"""What is said to a request that there is no room for, from its head alone.
+
+When this is needed there is no time to lose, and what is not done for one that is refused is done for one that is
+answered: no task is made for it, no middleware sees it, and its body is passed over as it comes. It has its id, its
+count and its line in the log all the same.
+"""
+
+from app.admission import TOO_MANY, Admission
+from app.errors import OverloadedError
+from app.log import AccessLog
+from app.metrics import Metrics
+from app.observe import request_id_of
+from app.problems import TABLE
+
+# What takes pictures, and so may be refused; the label of each is what it is counted under.
+LABELS = {path: path.decode() for path in (b"/predict", b"/predict/batch", b"/read", b"/explain")}
+INFER = b"/v2/models/", b"/infer"
+
+_, SLUG, TITLE = TABLE[OverloadedError]
+PROBLEM = (
+    f'{{"type":"urn:problem-type:digitserve:{SLUG}","title":"{TITLE}","status":503,"detail":"{TOO_MANY}",'
+    '"request_id":"%s"}}'
+).replace("}}", "}")
+PROTOCOL_ERROR = f'{{"error":"{TOO_MANY}"}}'
+
+
+class Shed:
+    """Refuses, while as many requests wait as may."""
+
+    def __init__(self, admission: Admission, metrics: Metrics, log: AccessLog | None) -> None:
+        self._admission, self._metrics, self._log = admission, metrics, log
+
+    def __call__(
+        self, method: bytes, url: bytes, headers: list[tuple[bytes, bytes]], client: tuple[str, int] | None
+    ) -> tuple[list[tuple[bytes, bytes]], bytes] | None:
+        """The headers and the body of a 503, or None where the request should go on."""
+        if not self._admission.full or method != b"POST":
+            return None
+        path = url.partition(b"?")[0]
+        protocol = path.startswith(INFER[0]) and path.endswith(INFER[1])
+        label = "/v2/models/{name}/infer" if protocol else LABELS.get(path)
+        if label is None:
+            return None
+        request_id = request_id_of(headers).decode()
+        self._metrics.answered("POST", label, 503, 0.0)
+        self._metrics.rejected(SLUG)
+        if self._log:
+            self._log.write(client[0] if client else "-", "POST", path.decode("latin-1"), 503, 0.0, request_id)
+        body = (PROTOCOL_ERROR if protocol else PROBLEM % request_id).encode()  # a sane token: nothing to escape
+        answer = [
+            (b"content-type", b"application/json" if protocol else b"application/problem+json"),
+            (b"retry-after", b"%d" % self._admission.retry_after()),
+            (b"content-length", b"%d" % len(body)),
+            (b"x-request-id", request_id.encode()),
+        ]
+        return answer, body

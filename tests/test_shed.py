@@ -1,0 +1,66 @@
+"""What is said to a request that there is no room for, from its head alone."""
+
+import io
+import json
+from typing import Any
+
+import pytest
+
+from app import problems
+from app.admission import TOO_MANY, Admission
+from app.errors import OverloadedError
+from app.log import AccessLog
+from app.metrics import Metrics
+from app.shed import Shed
+
+HEADERS = [(b"host", b"x"), (b"x-request-id", b"r1")]
+
+
+class Lines(AccessLog):
+    """An access log that keeps its lines."""
+
+    def __init__(self) -> None:
+        super().__init__(io.StringIO())
+        self.written: list[tuple[Any, ...]] = []
+
+    def write(self, *line: Any) -> None:
+        self.written.append(line)
+
+
+def full() -> tuple[Shed, Metrics, Lines]:
+    """A shed while the one request that may wait does."""
+    admission, metrics, log = Admission(1, 1, 1), Metrics(), Lines()
+    admission.enter()
+    return Shed(admission, metrics, log), metrics, log
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/read", "/explain", "/v2/models/digitnet/infer"])
+def test_it_says_what_the_table_does(path: str) -> None:
+    """Body and headers are those of any other way to 503, with the client's own id; it is counted and logged."""
+    shed, metrics, log = full()
+    refusal = shed(b"POST", path.encode() + b"?normalize=never", HEADERS, ("127.0.0.1", 1))
+    assert refusal
+    headers, body = dict(refusal[0]), refusal[1]
+    scope = {"type": "http", "path": path, "root_path": "", "state": {"request_id": "r1"}}
+    expected = problems.answer_to(scope, OverloadedError(TOO_MANY))
+    assert json.loads(body) == json.loads(bytes(expected.body))
+    assert headers == {name.lower(): value for name, value in expected.raw_headers} | {
+        b"content-length": b"%d" % len(body),
+        b"x-request-id": b"r1",
+    }
+    assert log.written == [("127.0.0.1", "POST", path, 503, 0.0, "r1")]
+    assert 'digits_requests_rejected_total{reason="overloaded"} 1.0' in metrics.text().decode()
+
+
+@pytest.mark.parametrize(
+    ("method", "url"),
+    [(b"GET", b"/readyz"), (b"GET", b"/predict"), (b"POST", b"/nothing"), (b"GET", b"/metrics"), (b"POST", b"/v2")],
+)
+def test_what_takes_no_picture_goes_on(method: bytes, url: bytes) -> None:
+    """Health, metrics and pages are never refused for want of room, nor what would not be read anyway."""
+    assert full()[0](method, url, HEADERS, None) is None
+
+
+def test_where_there_is_room_all_go_on() -> None:
+    """It speaks only while as many wait as may."""
+    assert Shed(Admission(1, 1, 1), Metrics(), None)(b"POST", b"/predict", HEADERS, None) is None
