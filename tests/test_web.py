@@ -1,10 +1,11 @@
 """The front page, in a real browser against the real service: it is written on, shown pictures, and told of trouble.
 
-Where the service cannot be brought to answer so (a key asked for, overload, an explanation, which it does not give
-yet), Playwright answers in its place: those tests say "stub".
+Where the service cannot be brought to answer so (overload just then, evidence known pixel for pixel), Playwright
+answers in its place: those tests say "stub".
 """
 
 import base64
+import hashlib
 import io
 import json
 import re
@@ -520,33 +521,25 @@ def test_an_overloaded_service_is_asked_again(opened: tuple[Page, list[str]]) ->
     assert refused(faults, 503)
 
 
-def test_a_key_is_asked_for_and_kept_in_memory_only(opened: tuple[Page, list[str]]) -> None:
-    """Stub: a 401 shows a field for the key; it goes along as X-API-Key, and is nowhere in the browser's storage."""
-    page, faults = opened
-    keys: list[str | None] = []
-
-    def guarded(route: Route) -> None:
-        keys.append(route.request.headers.get("x-api-key"))
-        if keys[-1] == "open sesame":
-            route.continue_()
-        else:
-            route.fulfill(**problem(401, "No key, or a wrong one"))
-
-    page.route("**/predict*", guarded)
-    page.get_by_role("button", name="Example: a 7").click()
-    expect(page.get_by_role("alert")).to_contain_text("This service asks for a key.")
-    for key in ("wrong", "open sesame"):
-        page.get_by_label("API key").fill(key)
-        page.get_by_role("button", name="Use this key").click()
-        if key == "wrong":
-            expect(page.get_by_role("alert")).to_contain_text("That key is not valid here.")
-    digit(page, "7")
-    expect(page.get_by_label("API key")).to_be_hidden()
-    assert keys == [None, "wrong", "open sesame"]
-    assert page.evaluate("[localStorage.length, sessionStorage.length, document.cookie]") == [0, 0, ""]
-    assert page.get_by_label("API key").input_value() == ""
-    assert "sesame" not in page.url
-    assert refused(faults, 401)
+def test_a_key_is_asked_for_and_kept_in_memory_only(browser: Browser) -> None:
+    """A 401 shows a field for the key; it goes along as X-API-Key, and is nowhere in the browser's storage."""
+    hashed = hashlib.sha256(b"open sesame").hexdigest()
+    with running(DIGITS_API_KEYS=hashed) as server, watching(browser) as (page, faults):
+        page.goto(f"{server.url}/")
+        page.get_by_role("button", name="Example: a 7").click()
+        expect(page.get_by_role("alert")).to_contain_text("This service asks for a key.")
+        for key in ("wrong", "open sesame"):
+            page.get_by_label("API key").fill(key)
+            page.get_by_role("button", name="Use this key").click()
+            if key == "wrong":
+                expect(page.get_by_role("alert")).to_contain_text("That key is not valid here.")
+        digit(page, "7")
+        expect(page.get_by_label("API key")).to_be_hidden()
+        assert page.evaluate("[localStorage.length, sessionStorage.length, document.cookie]") == [0, 0, ""]
+        assert page.get_by_label("API key").input_value() == ""
+        assert "sesame" not in page.url
+        assert "sesame" not in server.log.read_text()
+        assert refused(faults, 401)
 
 
 def test_without_a_network_it_says_so(opened: tuple[Page, list[str]]) -> None:
@@ -601,6 +594,24 @@ def test_the_evidence_is_laid_over_what_the_network_saw(opened: tuple[Page, list
     page.get_by_label("Evidence for which digit").select_option("1")
     settle(page)
     assert addresses == ["explain", "explain?digit=1"]
+    assert faults == []
+
+
+def test_the_service_s_own_evidence_is_shown(opened: tuple[Page, list[str]]) -> None:
+    """The real /explain: of a 7 some pixels are orange and some blue, and for a 1 they are others."""
+    page, faults = opened
+    page.get_by_role("button", name="Example: a 7").click()
+    digit(page, "7")
+    page.get_by_role("switch", name="Show the evidence").check()
+    expect(page.locator("#legend")).to_be_visible()
+    settle(page)
+    shown = pixels(page, "preview").astype(int)
+    warm = shown[..., 0] - shown[..., 2]
+    assert warm.max() > 30
+    assert warm.min() < -30
+    page.get_by_label("Evidence for which digit").select_option("1")
+    settle(page)
+    assert (pixels(page, "preview").astype(int) != shown).any()
     assert faults == []
 
 
