@@ -5,7 +5,7 @@ decoded. Knows nothing of digits or of HTTP.
 """
 
 import io
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,13 @@ UPRIGHT = {  # EXIF orientation -> what brings the picture upright
 EXIF = frozenset({"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"})  # where Pillow looks for it
 SIDEWAYS = (5, 6, 7, 8)
 
+# What no real picture has, and what would keep a decoder busy for minutes over a few megabytes.
+MOST_READS = 50_000  # of a file: Pillow reads a few bytes for each of its chunks, segments or blocks
+MOST_SCANS = 64  # of a JPEG: each goes over the whole picture, and may take forty bytes; progressive ones have ten
+MOST_PROFILES = 8  # of a PNG: each is inflated, to a megabyte, and the last one counts
+MOST_RUN_LENGTH = 1_000_000  # pixels of a run-length encoded BMP, which Pillow decodes in Python
+STRIP = 65_536  # pixels that are worked on at once, where it takes several bytes for each
+
 
 class Picture(NamedTuple):
     """A decoded image: grey, upright."""
@@ -46,6 +53,18 @@ class Picture(NamedTuple):
     def in_picture(self, box: Box) -> Box:
         """A box of the pixels, in pixels of the whole picture."""
         return box.scaled(self.width / self.pixels.shape[1]).within_size(self.width, self.height)
+
+
+class File(io.BytesIO):
+    """A file in memory that cannot be read without end."""
+
+    left = MOST_READS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.left -= 1
+        if self.left < 0:
+            raise ValueError("the file is in far too many pieces")
+        return super().read(size)
 
 
 class Opened(NamedTuple):
@@ -106,13 +125,19 @@ def open_image(data: bytes, max_pixels: int) -> Opened:
         BrokenImageError: it begins as one of ours and its header cannot be read.
     """
     kind = identify(data)
+    if (kind == "JPEG" and data.count(b"\xff\xda") > MOST_SCANS) or (
+        kind == "PNG" and data.count(b"iCCP") > MOST_PROFILES
+    ):
+        raise BrokenImageError(f"The image begins as {kind} and repeats parts that a picture has once, or a few times.")
     try:
-        image = Image.open(io.BytesIO(data), formats=(kind,))
+        image = Image.open(File(data), formats=(kind,))
     except Exception as error:
         raise refusal(kind, error) from error
-    if image.width * image.height > max_pixels:
+    run_length = kind == "BMP" and image.tile[0].codec_name == "bmp_rle"
+    allowed = min(max_pixels, MOST_RUN_LENGTH) if run_length else max_pixels
+    if image.width * image.height > allowed:
         image.close()
-        raise ImageSizeError(f"The image has {image.width} x {image.height} pixels, and {max_pixels:,} are allowed.")
+        raise ImageSizeError(f"The image has {image.width} x {image.height} pixels, and {allowed:,} are allowed.")
     return Opened(kind, image)
 
 
@@ -148,16 +173,31 @@ def to_grey(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode == "L" and "transparency" not in image.info:
         return np.asarray(image)
     if image.mode.startswith("I"):  # 16-bit grey, as I;16 or I
-        return np.round(np.asarray(image).astype(np.float32) / 257).clip(0, 255).astype(np.uint8)
+        return scaled_down(np.asarray(image))
     if image.has_transparency_data:
-        return lay_on_paper(np.asarray(image.convert("RGBA").convert("LA")))
+        return lay_on_paper(image if image.mode in ("RGBA", "LA") else image.convert("RGBA"))
     return np.asarray(image.convert("L"))
 
 
-def lay_on_paper(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Composite grey with alpha, ``(H, W, 2)``, on white paper, or on black where the ink is light."""
-    grey, alpha = pixels[..., 0].astype(np.float32), pixels[..., 1].astype(np.float32) / 255
-    cover = alpha.sum()
-    ink_is_light = cover > 0 and (grey * alpha).sum() / cover > 127.5
-    paper = 0.0 if ink_is_light else 255.0
-    return np.round(grey * alpha + paper * (1 - alpha)).astype(np.uint8)
+def scaled_down(levels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Bring 16-bit levels to 8 bits, in strips."""
+    grey = np.empty(levels.shape, np.uint8)
+    of, to = levels.ravel(), grey.ravel()
+    for start in range(0, of.size, STRIP):
+        strip = slice(start, start + STRIP)
+        to[strip] = np.round(of[strip].astype(np.float32) / 257).clip(0, 255)
+    return grey
+
+
+def lay_on_paper(image: Image.Image) -> NDArray[np.uint8]:
+    """Composite RGBA or LA on white paper, or on black where the ink is light."""
+    alpha, grey = image.getchannel("A"), image.convert("L")
+    inks, cover = np.asarray(grey).ravel(), np.asarray(alpha).ravel()
+    weight = sum(
+        int(np.dot(inks[start : start + STRIP].astype(np.int64), cover[start : start + STRIP]))
+        for start in range(0, inks.size, STRIP)
+    )
+    ink_is_light = weight > 127.5 * int(cover.sum(dtype=np.int64))
+    paper = Image.new("L", image.size, 0 if ink_is_light else 255)
+    paper.paste(grey, mask=alpha)
+    return np.asarray(paper)

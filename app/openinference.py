@@ -17,6 +17,7 @@ from app.engine import Images, Scores, below
 from app.errors import MalformedRequestError
 
 SIDE = 28
+BESIDES = 1_000  # commas in the JSON of a request beside those between the numbers of its images
 
 INPUTS: list[dict[str, Any]] = [{"name": "images", "datatype": "UINT8", "shape": [-1, SIDE, SIDE]}]
 OUTPUTS: list[dict[str, Any]] = [
@@ -99,6 +100,8 @@ def take_tensor(body: bytes, split: int, most: int) -> tuple[InferenceRequest, I
     Raises:
         MalformedRequestError: they are not there, or not as they should be.
     """
+    if body.count(b",", 0, split) > most * SIDE**2 + BESIDES:  # told before it is parsed: what a value costs in memory
+        raise MalformedRequestError(f"There are more values than {most:,} images have.")
     try:
         asked = InferenceRequest.model_validate_json(body[:split])
     except ValidationError as error:
@@ -119,7 +122,7 @@ def take_tensor(body: bytes, split: int, most: int) -> tuple[InferenceRequest, I
     else:
         try:
             values = np.array(tensor.data, np.float64).reshape(-1)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise MalformedRequestError("The data of images must be numbers, flat or nested by its shape.") from None
     if values.size != count:
         raise MalformedRequestError(f"images must have {count:,} numbers for its shape, and has {values.size:,}.")

@@ -16,12 +16,14 @@ from app.errors import MalformedRequestError, UnsupportedMediaError
 from app.schemas import ImageBody
 
 MAX_FIELDS = 16  # parts of a form beside its files; more is not somebody's picture
+MAX_COMMAS = 16  # in a JSON body; base64 has none, a data: URI has one, and each value beyond the first costs memory
 
 # The head of a file's part, as nearly every client writes it. Whatever is written otherwise is left to the parser.
 FILE_HEAD = re.compile(
     rb'(?i:content-disposition): form-data; name="[^"\\\r\n]*"; filename="[^"\\\r\n]+"'
     rb"(?:\r\n(?i:content-type): [^\r\n]*)?"
 )
+FIELD_NAME = re.compile(r"[A-Za-z_]{1,32}")
 BOUNDARY = re.compile(rb"multipart/form-data; ?boundary=([A-Za-z0-9'()+_,./:=?-]{1,70})")
 
 
@@ -75,14 +77,15 @@ def not_empty(data: bytes) -> bytes:
 
 def read_json(body: bytes) -> bytes:
     """Take the image out of ``{"image": …}``: base64, bare or as a data: URI."""
+    if body.count(b",") > MAX_COMMAS:  # told before it is parsed, for that could take a hundred times the body's size
+        raise MalformedRequestError('The JSON body must be {"image": "<base64>"}: there is far more in it.')
     try:
         text = ImageBody.model_validate_json(not_empty(body)).image
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise MalformedRequestError(
-            f'The JSON body must be {{"image": "<base64>"}}: {field + ": " if field else ""}{first["msg"]}.'
-        ) from None
+        told = f"{field}: " if FIELD_NAME.fullmatch(field) else ""  # the client's own, so it may be anything
+        raise MalformedRequestError(f'The JSON body must be {{"image": "<base64>"}}: {told}{first["msg"]}.') from None
     if text.startswith("data:"):
         head, _, text = text.partition(",")
         if not head.endswith(";base64"):

@@ -1,6 +1,8 @@
 """Image files made of pixels, in every format and mode that we take."""
 
 import io
+import struct
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +21,29 @@ def encode(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:
 
 def png(grey: Grey) -> bytes:
     return encode(Image.fromarray(grey))
+
+
+def chunk(name: bytes, body: bytes) -> bytes:
+    """A chunk of a PNG, with its length and its checksum."""
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def with_chunks(grey: Grey, chunks: bytes) -> bytes:
+    """A PNG with chunks between its header and its pixels."""
+    whole = png(grey)
+    return whole[:33] + chunks + whole[33:]
+
+
+def with_segments(grey: Grey, segment: bytes, times: int = 1) -> bytes:
+    """A JPEG with segments right after its beginning."""
+    whole = encode(Image.fromarray(grey), "JPEG", quality=95)
+    return whole[:2] + segment * times + whole[2:]
+
+
+def with_scans(grey: Grey, scans: int) -> bytes:
+    """A progressive JPEG whose last scan is repeated."""
+    whole = encode(Image.fromarray(grey), "JPEG", progressive=True)
+    return whole[:-2] + whole[whole.rindex(b"\xff\xda") : -2] * scans + whole[-2:]
 
 
 def transparent(grey: Grey, ink: int) -> Image.Image:

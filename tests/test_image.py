@@ -3,6 +3,7 @@
 import contextlib
 import io
 import struct
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -14,17 +15,13 @@ from PIL import Image
 from app.box import Box
 from app.errors import BrokenImageError, ImageSizeError, RequestError, UnsupportedMediaError
 from app.image import ORIENTATION, decode, identify
-from tests.pictures import EXACT, FILES, Grey, encode, png
+from tests.pictures import EXACT, FILES, Grey, chunk, encode, png, with_chunks, with_scans, with_segments
 
 LIMIT = 1_000_000
 
 
 def header_of(width: int, height: int) -> bytes:
     """A PNG that says it is so large, and has the pixels of none of it."""
-
-    def chunk(name: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b""))
 
@@ -167,3 +164,58 @@ def test_every_type_is_told(seven: Grey) -> None:
     """The first bytes of each of our types are known."""
     for name, make in FILES.items():
         assert identify(make(seven)) == name.split()[0].upper()
+
+
+BLACK = np.zeros((28, 28), np.uint8)
+ENDLESS = {
+    "a JPEG of a hundred scans": with_scans(BLACK, 100),
+    "a JPEG of 100,000 segments": with_segments(BLACK, b"\xff\xe5\0\2" * 100_000),
+    "a JPEG of EXIF, ten bytes at a time": with_segments(BLACK, b"\xff\xe1\0\x12Exif\0\0" + b"x" * 10, times=100_000),
+    "a PNG of 100,000 chunks": with_chunks(BLACK, chunk(b"teSt", b"") * 100_000),
+    "a PNG of a hundred colour profiles": with_chunks(
+        BLACK, chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(10**6))) * 100
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_a_file_in_far_too_many_pieces_is_broken(name: str) -> None:
+    """What a decoder would be busy with for minutes, if there were ten megabytes of it, is refused."""
+    with pytest.raises(BrokenImageError):
+        decode(ENDLESS[name], LIMIT)
+
+
+def test_a_file_in_many_pieces_is_read(seven: Grey) -> None:
+    """As many scans, segments and chunks as real encoders write are none too many."""
+    for data in (
+        encode(Image.fromarray(seven).convert("RGB"), "JPEG", progressive=True),
+        with_segments(seven, b"\xff\xe2\0\2" * 1_000),
+        with_chunks(seven, chunk(b"tEXt", b"a\0b") * 5_000),
+    ):
+        assert decode(data, LIMIT).pixels.shape == (28, 28)
+
+
+def test_run_lengths_are_decoded_for_small_pictures_alone() -> None:
+    """A BMP of a kilobyte may have a million pixels and no more: Pillow decodes it in Python."""
+
+    def run_length(width: int, height: int) -> bytes:
+        header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, 4, 0, 0, 256, 0)
+        return (
+            b"BM" + struct.pack("<IHHI", 1082, 0, 0, 1078) + header + bytes(1024) + b"\0\2\0\xff"
+        )  # all of it skipped
+
+    assert decode(run_length(1000, 255), 10**7).pixels.shape == (255, 1000)
+    with pytest.raises(ImageSizeError, match="1001 x 1000 pixels, and 1,000,000 are allowed"):
+        decode(run_length(1001, 1000), 10**7)
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "I;16"])
+def test_a_pixel_takes_a_few_bytes(mode: str) -> None:
+    """Whatever the mode, memory for a picture of a megapixel is a few bytes a pixel beside Pillow's own."""
+    data = encode(Image.new("L", (1000, 1000), 77).convert(mode))
+    decode(data, LIMIT)
+    tracemalloc.start()
+    decode(data, LIMIT)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 6e6

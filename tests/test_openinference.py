@@ -92,6 +92,8 @@ def test_json_data_may_be_flat_or_nested(server: Server, data: Any) -> None:
         (request(data=["x"] * 784), "must be numbers"),
         (request(data=[[0], [0, 1]]), "must be numbers"),
         (request(data=[None] * 784), "from 0 to 255"),
+        (request(data=[10**400] + [0] * 783), "must be numbers"),
+        (request(data=[0] * 1024 * 784 + [0] * 2000), "more values than 1,024 images"),
         (request(data=None), "either data or"),
         (request(data=None, parameters={"binary_data_size": 784}), "not as long"),
         (request() | {"outputs": [{"name": "logits"}]}, "outputs.0.name"),
@@ -118,6 +120,7 @@ def test_binary_tensors_are_held_to_their_lengths(server: Server, seven: Grey) -
     assert send(head + seven.tobytes() + b"x", str(len(head))) == 400
     assert send(head, "100000") == 400
     assert send(head + seven.tobytes(), "x") == 400
+    assert send(head + seven.tobytes(), "9" * 5000) == 400
     assert send(head + seven.tobytes(), str(len(head)), **{"Content-Encoding": "gzip"}) == 415
     floats = json.dumps(request(data=None, datatype="FP32", parameters={"binary_data_size": 3136})).encode()
     assert send(floats + np.full(784, np.nan, "<f4").tobytes(), str(len(floats))) == 400

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -110,6 +111,8 @@ def test_the_file_may_have_any_field_name_and_a_name_in_any_script() -> None:
         ("application/json", b'{"image": 7}', "image: Input should be a valid string"),
         ("application/json", b'{"picture": "AAAA"}', "image: Field required"),
         ("application/json", b'{"image": "AAAA", "digit": 7}', "digit: Extra inputs"),
+        ("application/json", b'{"image": "AAAA", "not base64!": 7}', ": Extra inputs"),
+        ("application/json", b'{"image": [' + b"[]," * 20 + b"0]}", "far more in it"),
         ("application/json", b'{"image": ""}', "The body is empty"),
         ("application/json", b'{"image": "not base64!"}', "not valid base64"),
         ("application/json", b'{"image": "AAA"}', "not valid base64"),
@@ -134,6 +137,28 @@ def test_a_malformed_body_is_told_what_is_wrong(content_type: str | None, body: 
         take(content_type, body)
     assert "\n" not in str(caught.value)
     assert "not base64!" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"image": [' + b"[]," * 3_000_000 + b"0]}",
+        b"{" + b",".join(b'"%x": 0' % number for number in range(700_000)) + b"}",
+        b'{"image": "AAAA", "' + b"k" * 9_000_000 + b'": 0}',
+    ],
+)
+def test_json_takes_no_more_than_a_few_times_its_size(body: bytes) -> None:
+    """A body of millions of small values, or of one long name, is refused before it is parsed, and not repeated."""
+    take(
+        "application/json", json.dumps({"image": "AAAA"}).encode()
+    )  # what is imported at the first call is not counted
+    tracemalloc.start()
+    with pytest.raises(MalformedRequestError) as caught:
+        take("application/json", body)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2 * len(body)
+    assert len(str(caught.value)) < 200
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "video/mp4", "garbage"])
