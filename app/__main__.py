@@ -78,6 +78,7 @@ def serve(settings: Settings) -> int:
     patience = Patience(settings.head_s, settings.body_s, settings.body_rate, settings.max_connections)
     settled: dict[str, Any] = {
         "http": partial(Protocol, patience=patience),
+        "ws": "none",  # there are no websockets here, and uvicorn's would answer past Observe
         "host": settings.host,
         "port": settings.port,
         "log_config": log_config(settings.log_level),

@@ -46,7 +46,11 @@ def log_config(level: str) -> dict[str, Any]:
             }
         },
         "loggers": {
-            name: {"handlers": ["stderr"], "level": level.upper(), "propagate": False} for name in ("app", "uvicorn")
+            **{
+                name: {"handlers": ["stderr"], "level": level.upper(), "propagate": False}
+                for name in ("app", "uvicorn")
+            },
+            "python_multipart": {"level": "CRITICAL"},  # it warns of what is in a body, whose sender is told
         },
     }
 

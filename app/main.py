@@ -94,6 +94,7 @@ def create_app(settings: Settings) -> ASGIApp:
         summary="Reads handwritten digits, and says when it is not sure.",
         docs_url=None,  # pages.py has them, from files of this process
         redoc_url=None,
+        redirect_slashes=False,  # it would lead to whatever host the request names
         lifespan=lifespan,
     )
     service_app.add_middleware(StartupReport)
