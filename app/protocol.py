@@ -37,12 +37,16 @@ class Gathering:
             self._head = data
             self._loop.call_soon(self._flush)
             return
-        self._transport.write(data)
+        self._write(data)
 
     def _flush(self) -> None:
         if self._head:
             head, self._head = self._head, b""
-            self._transport.write(head)
+            self._write(head)
+
+    def _write(self, data: bytes) -> None:
+        if not self._transport.is_closing():  # uvloop's raises if the client has gone, a turn before uvicorn is told
+            self._transport.write(data)
 
     def close(self) -> None:
         self._flush()
@@ -51,6 +55,13 @@ class Gathering:
     def __getattr__(self, name: str) -> Any:
         """All else is the transport's own."""
         return getattr(self._transport, name)
+
+
+class Nowhere(list[tuple[bytes, bytes]]):
+    """Where the headers go that follow a chunked body: nobody asks for them, and there may be no end of them."""
+
+    def append(self, header: tuple[bytes, bytes]) -> None:
+        pass
 
 
 @dataclass(frozen=True)
@@ -116,6 +127,7 @@ class Protocol(HttpToolsProtocol):
         if not self._shed():
             super().on_headers_complete()
         self._stage, self._number = Stage.BODY, self._number + 1
+        self.headers = Nowhere()
         if self._service and self._service.draining and self.cycle:
             self.cycle.keep_alive = False
 

@@ -16,6 +16,7 @@ from app.errors import MalformedRequestError, UnsupportedMediaError
 from app.schemas import ImageBody
 
 MAX_FIELDS = 16  # parts of a form beside its files; more is not somebody's picture
+LONGEST_BOUNDARY = 70  # bytes, by RFC 2046; a longer one is for the parser to judge
 MAX_COMMAS = 16  # in a JSON body; base64 has none, a data: URI has one, and each value beyond the first costs memory
 
 # The head of a file's part, as nearly every client writes it. Whatever is written otherwise is left to the parser.
@@ -115,7 +116,7 @@ def files_alone(boundary: bytes, body: bytes, most: int) -> list[bytes] | None:
 
     Found by splitting at the boundary, where the parser goes from byte to byte.
     """
-    if not boundary:
+    if not 0 < len(boundary) <= LONGEST_BOUNDARY:
         return None
     parts = (b"\r\n" + body).split(b"\r\n--" + boundary, most + 1)
     if parts[0] or parts[-1] not in (b"--\r\n", b"--"):
