@@ -9,6 +9,7 @@ import json
 import logging
 import sys
 import time
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, TextIO
 
@@ -79,11 +80,12 @@ class AccessLog:
         self._lines.append(line)
 
     def flush(self) -> None:
-        """Write what has gathered."""
+        """Write what has gathered. What cannot be written, for the disk is full, is lost, and nobody waits for it."""
         if self._lines:
-            self._stream.write("".join(self._lines))
-            self._lines.clear()
-            self._stream.flush()
+            lines, self._lines = self._lines, []
+            with suppress(OSError):
+                self._stream.write("".join(lines))
+                self._stream.flush()
 
 
 def timestamp(seconds: float) -> str:

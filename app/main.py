@@ -6,6 +6,7 @@ open the batcher, be ready. What fails on the way stops the start with one line.
 
 import gc
 import logging
+import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -49,7 +50,11 @@ class State(TypedDict):
 
 def from_environment() -> ASGIApp:
     """The service of a worker, which is a process of its own and is told its settings by the environment."""
-    return create_app(Settings())
+    try:
+        return create_app(Settings())
+    except StartupError as error:
+        logger.error("%s", error)
+        sys.exit(3)  # as uvicorn's workers do whose application did not start
 
 
 def create_app(settings: Settings) -> ASGIApp:

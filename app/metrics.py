@@ -10,14 +10,39 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from app.errors import StartupError
+
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 SIZES = (1, 2, 4, 8, 16, 32, 64)
+# Bytes of the files of one worker, by the kind of what is in them: more than all labels together can take.
+ROOM = {"counter": 1 << 20, "histogram": 1 << 20, "gauge_livesum": 1 << 16, "gauge_livemax": 1 << 16}
+
+
+def reserve_room() -> None:
+    """Take the room on the disk that this worker's counts will need, before anything is counted.
+
+    Prometheus's client writes them through memory: were there no room later, the system would kill the worker with
+    SIGBUS, and the next one, and so on.
+
+    Raises:
+        StartupError: there is none now.
+    """
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if folder is None or not hasattr(os, "posix_fallocate"):
+        return
+    for kind, size in ROOM.items():
+        try:
+            with (Path(folder) / f"{kind}_{os.getpid()}.db").open("ab") as file:
+                os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            raise StartupError(f"{folder}: no room for what a worker counts: {error.strerror}") from None
 
 
 class Metrics:
     """What is counted of one process."""
 
     def __init__(self) -> None:
+        reserve_room()
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "http_requests", "Requests answered.", ["method", "path", "status"], registry=self.registry

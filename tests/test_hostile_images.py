@@ -57,7 +57,7 @@ def psd() -> bytes:
 
 
 # What Pillow can open, and we do not take: its decoders have had holes, run other programs or read other files.
-FOREIGN = {
+FOREIGN: dict[str, Callable[[], bytes]] = {
     "TIFF": lambda: encode(SEVEN, "TIFF"),
     "EPS": lambda: encode(SEVEN, "EPS"),
     "PSD": psd,
