@@ -8,7 +8,7 @@ DEV := $(VENV)/.dev
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test coverage check format bench bench-startup bench-networks bench-pictures bench-fairness bench-growth bench-explain lock clean
+.PHONY: help serve test coverage check format bench bench-startup bench-networks bench-pictures bench-fairness bench-growth bench-explain lock fuzz clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -80,6 +80,9 @@ bench-growth: $(DEV)  ## measure how cost grows with connections and digits a re
 
 bench-explain: $(DEV)  ## measure what /explain's maps are worth, beside controls, and what one costs (needs MNIST)
 	@$(VENV)/bin/python -m benchmarks.explain
+
+fuzz: $(DEV)  ## look for a minute for inputs that do harm (SECONDS=, SEED=)
+	@$(VENV)/bin/python -m benchmarks.fuzz --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
 
 clean:  ## remove the virtual environment and every cache
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist *.egg-info .coverage
