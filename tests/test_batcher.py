@@ -1,18 +1,20 @@
 """The batcher: every item ends once, with its own result or an exception."""
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.batcher import Batcher
-from app.errors import NotReadyError, OverloadedError
+from app.batcher import Batcher, Completed
+from app.errors import DeadlineError, NotReadyError, OverloadedError
 
 THREAD = ThreadPoolExecutor(1)
 
@@ -238,3 +240,125 @@ def test_every_item_ends_once(
         assert all(1 <= len(batch) <= max_batch for batch in squares.batches)
 
     run(check)
+
+
+class Began(Executor):
+    """A thread, and a note of each batch at the moment that it is handed over."""
+
+    def __init__(self, began: Callable[[list[int]], None]) -> None:
+        self.began = began
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.began(args[0])
+        return THREAD.submit(fn, *args, **kwargs)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """One who submits an item."""
+
+    turns_before: int  # of the loop, since the one before
+    pauses: bool  # for longer than a batch takes
+    leaves_after: int | None  # turns of the loop; 0 is before it has begun
+    fails: bool  # the batch that it is in
+    in_time: bool
+
+
+CALLERS = st.builds(
+    Caller,
+    turns_before=st.integers(0, 3),
+    pauses=st.sampled_from([False] * 7 + [True]),
+    leaves_after=st.one_of(st.none(), st.none(), st.integers(0, 6)),
+    fails=st.sampled_from([False] * 9 + [True]),
+    in_time=st.sampled_from([True] * 9 + [False]),
+)
+
+
+@given(
+    st.lists(CALLERS, min_size=1, max_size=40),
+    st.integers(1, 5),
+    st.integers(1, 12),
+    st.sampled_from([0.0, 0.0, 0.001]),
+    st.booleans(),
+    st.booleans(),
+)
+@settings(max_examples=150, deadline=None)
+def test_whoever_comes_goes_or_fails_each_item_ends_once(
+    callers: list[Caller], max_batch: int, max_waiting: int, max_wait: float, in_thread: bool, closes_early: bool
+) -> None:
+    """Each item ends once, and as it must; who left before a batch began, or came too late for it, is in none; nobody
+    is in two; and the batcher can be closed at any time."""
+    began: list[int] = []  # items of batches, in their order
+    gone: list[int] = []  # those who left before any batch with them began
+    faults: list[dict[str, Any]] = []
+
+    def note(items: list[int]) -> None:
+        assert 1 <= len(items) <= max_batch
+        began.extend(items)
+
+    def work(items: list[int]) -> Sequence[int]:
+        if not in_thread:
+            note(items)
+        time.sleep(0.0005)
+        if any(callers[item].fails for item in items):
+            raise ValueError("a failure of the batch")
+        return [item * item for item in items]
+
+    def leave(item: int, task: asyncio.Task[Completed[int]]) -> None:
+        if not task.done():
+            if item not in began:
+                gone.append(item)
+            task.cancel()
+
+    async def check() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: faults.append(context))
+        tasks: list[asyncio.Task[Completed[int]]] = []
+        leaving: list[asyncio.Task[None]] = []
+
+        async def leave_later(item: int, turns: int) -> None:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            leave(item, tasks[item])
+
+        batcher = Batcher(
+            work, Began(note) if in_thread else None, max_batch=max_batch, max_wait=max_wait, max_waiting=max_waiting
+        )
+        async with batcher:
+            for item, caller in enumerate(callers):
+                for _ in range(caller.turns_before):
+                    await asyncio.sleep(0)
+                if caller.pauses:
+                    await asyncio.sleep(0.001)
+                until = math.inf if caller.in_time else time.perf_counter() - 1
+                tasks.append(asyncio.create_task(batcher.submit(item, until)))
+                if caller.leaves_after == 0:
+                    leave(item, tasks[item])
+                elif caller.leaves_after:
+                    leaving.append(asyncio.create_task(leave_later(item, caller.leaves_after)))
+            if not closes_early:
+                await asyncio.wait(tasks)
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*leaving)
+        assert batcher.waiting == 0
+        for item, (caller, outcome) in enumerate(zip(callers, outcomes, strict=True)):
+            if isinstance(outcome, Completed):
+                assert outcome.result == item * item
+                assert item in began
+            elif isinstance(outcome, asyncio.CancelledError):
+                assert caller.leaves_after is not None
+            elif isinstance(outcome, ValueError):
+                assert item in began
+            elif isinstance(outcome, DeadlineError):
+                assert not caller.in_time
+            elif isinstance(outcome, NotReadyError):
+                assert closes_early
+            else:
+                assert isinstance(outcome, OverloadedError)
+                assert item not in began
+
+    run(check)
+    assert faults == []
+    assert len(began) == len(set(began)), "an item was in two batches"
+    assert not set(gone) & set(began), "an item was computed whose caller had gone"
+    assert all(callers[item].in_time for item in began)
