@@ -41,7 +41,12 @@ class TensorParameters(Message):
 
 class InputTensor(Message):
     name: Literal["images"]
-    shape: list[int] = Field(min_length=3, max_length=3, description="[N, 28, 28]")
+    shape: list[int] = Field(
+        min_length=3,
+        max_length=3,
+        description="[N, 28, 28]",
+        json_schema_extra={"prefixItems": [{"minimum": 1}, {"const": SIDE}, {"const": SIDE}]},
+    )
     datatype: Literal["UINT8", "FP32"] = Field(description="either on the scale 0 to 255, light ink on black")
     data: list[Any] | None = Field(None, description="the numbers, row by row, nested or flat")
     parameters: TensorParameters = TensorParameters()

@@ -27,7 +27,9 @@ FILES: dict[str, Any] = {
             "schema": {
                 "type": "object",
                 "required": ["file"],
-                "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+                "properties": {
+                    "file": {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
+                },
             }
         }
     },

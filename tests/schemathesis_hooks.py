@@ -1,0 +1,12 @@
+"""What schemathesis sends for a picture: real ones in every format, parts of them, and any bytes."""
+
+import schemathesis
+from hypothesis import strategies as st
+
+from benchmarks.mutations import files
+
+WHOLE = st.sampled_from(files())
+CUT = st.builds(lambda file, length: file[:length], WHOLE, st.integers(0, 400))
+
+for name in ("png", "jpeg", "webp", "bmp", "gif"):
+    schemathesis.openapi.media_type(f"image/{name}", WHOLE | CUT | st.binary())
