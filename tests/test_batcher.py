@@ -5,7 +5,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -242,17 +242,6 @@ def test_every_item_ends_once(
     run(check)
 
 
-class Began(Executor):
-    """A thread, and a note of each batch at the moment that it is handed over."""
-
-    def __init__(self, began: Callable[[list[int]], None]) -> None:
-        self.began = began
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        self.began(args[0])
-        return THREAD.submit(fn, *args, **kwargs)
-
-
 @dataclass(frozen=True)
 class Caller:
     """One who submits an item."""
@@ -288,27 +277,25 @@ def test_whoever_comes_goes_or_fails_each_item_ends_once(
 ) -> None:
     """Each item ends once, and as it must; who left before a batch began, or came too late for it, is in none; nobody
     is in two; and the batcher can be closed at any time."""
-    began: list[int] = []  # items of batches, in their order
-    gone: list[int] = []  # those who left before any batch with them began
+    batches: list[list[int]] = []
+    left: set[int] = set()
+    gone = set[int]()  # who had left when the last batch ended: at the latest then, the next one is chosen
+    computed_for_nobody = set[int]()
     faults: list[dict[str, Any]] = []
 
-    def note(items: list[int]) -> None:
-        assert 1 <= len(items) <= max_batch
-        began.extend(items)
-
     def work(items: list[int]) -> Sequence[int]:
-        if not in_thread:
-            note(items)
+        batches.append(items)
+        computed_for_nobody.update((gone if in_thread else left) & set(items))
         time.sleep(0.0005)
+        gone.update(left)
         if any(callers[item].fails for item in items):
             raise ValueError("a failure of the batch")
         return [item * item for item in items]
 
     def leave(item: int, task: asyncio.Task[Completed[int]]) -> None:
         if not task.done():
-            if item not in began:
-                gone.append(item)
             task.cancel()
+            left.add(item)
 
     async def check() -> None:
         loop = asyncio.get_running_loop()
@@ -322,7 +309,7 @@ def test_whoever_comes_goes_or_fails_each_item_ends_once(
             leave(item, tasks[item])
 
         batcher = Batcher(
-            work, Began(note) if in_thread else None, max_batch=max_batch, max_wait=max_wait, max_waiting=max_waiting
+            work, THREAD if in_thread else None, max_batch=max_batch, max_wait=max_wait, max_waiting=max_waiting
         )
         async with batcher:
             for item, caller in enumerate(callers):
@@ -341,6 +328,11 @@ def test_whoever_comes_goes_or_fails_each_item_ends_once(
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*leaving)
         assert batcher.waiting == 0
+        began = [item for batch in batches for item in batch]
+        assert len(began) == len(set(began)), "an item was in two batches"
+        assert not computed_for_nobody
+        assert all(1 <= len(batch) <= max_batch for batch in batches)
+        assert all(callers[item].in_time for item in began)
         for item, (caller, outcome) in enumerate(zip(callers, outcomes, strict=True)):
             if isinstance(outcome, Completed):
                 assert outcome.result == item * item
@@ -359,6 +351,3 @@ def test_whoever_comes_goes_or_fails_each_item_ends_once(
 
     run(check)
     assert faults == []
-    assert len(began) == len(set(began)), "an item was in two batches"
-    assert not set(gone) & set(began), "an item was computed whose caller had gone"
-    assert all(callers[item].in_time for item in began)
