@@ -35,9 +35,9 @@ class Admission:
         self._marked = time.perf_counter(), 0
 
     @property
-    def full(self) -> bool:
-        """Whether no more requests may come for now."""
-        return self.requests >= self._max_requests
+    def room(self) -> int:
+        """How many more requests may come for now."""
+        return self._max_requests - self.requests
 
     def check(self) -> None:
         """Tell whether one more request may come.

@@ -93,6 +93,7 @@ class Metrics:
         self._reloads = Counter("digits_model_reloads", "Looks for a new model.", ["outcome"], registry=self.registry)
         # labels() takes a lock and builds a key for each call; what has been asked for once is kept.
         self._of_request: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._of_rejection: dict[str, Counter] = {}
         self._of_prediction: dict[tuple[int | None, bool], Counter] = {}
 
     def forget_dead_workers(self) -> None:
@@ -123,7 +124,9 @@ class Metrics:
 
     def rejected(self, reason: str) -> None:
         """Count a refusal; the reasons are the code's own words."""
-        self._rejected.labels(reason).inc()
+        if reason not in self._of_rejection:
+            self._of_rejection[reason] = self._rejected.labels(reason)
+        self._of_rejection[reason].inc()
 
     def serves(self, name: str, version: str, sha256: str) -> None:
         """Note the model that serves from now on."""

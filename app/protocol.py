@@ -146,12 +146,17 @@ class Protocol(HttpToolsProtocol):
         self._shedding = True
         lines = [b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *headers)]
         keep = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-        self.transport.write(
-            b"".join((STATUS_LINE[503], *lines, b"\r\n" if keep else b"connection: close\r\n\r\n", body))
-        )
-        if not keep:
-            self.transport.close()
+        answer = b"".join((STATUS_LINE[503], *lines, b"\r\n" if keep else b"connection: close\r\n\r\n", body))
+        # Not at once: libuv goes on reading for as long as there is much to read, so that clients which are refused and
+        # ask again within the same turn of the loop would keep all work from being done, for seconds.
+        self.loop.call_soon(self._send_refusal, answer, keep)
         return True
+
+    def _send_refusal(self, answer: bytes, keep: bool) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(answer)
+            if not keep:
+                self.transport.close()
 
     def on_body(self, body: bytes) -> None:
         """Keep a part of a body. The app is woken when there is much of it, or all: not for each byte that comes."""

@@ -5,6 +5,8 @@ answered: no task is made for it, no middleware sees it, and its body is passed 
 count and its line in the log all the same.
 """
 
+import asyncio
+
 from app.admission import TOO_MANY, Admission
 from app.errors import OverloadedError
 from app.log import AccessLog
@@ -29,17 +31,23 @@ class Shed:
 
     def __init__(self, admission: Admission, metrics: Metrics, log: AccessLog | None) -> None:
         self._admission, self._metrics, self._log = admission, metrics, log
+        self._let_past = 0  # in this turn of the event loop: they count as soon as it runs what they are to it
 
     def __call__(
         self, method: bytes, url: bytes, headers: list[tuple[bytes, bytes]], client: tuple[str, int] | None
     ) -> tuple[list[tuple[bytes, bytes]], bytes] | None:
         """The headers and the body of a 503, or None where the request should go on."""
-        if not self._admission.full or method != b"POST":
+        if method != b"POST":
             return None
         path = url.partition(b"?")[0]
         protocol = path.startswith(INFER[0]) and path.endswith(INFER[1])
         label = "/v2/models/{name}/infer" if protocol else LABELS.get(path)
         if label is None:
+            return None
+        if self._admission.room > self._let_past:
+            if not self._let_past:
+                asyncio.get_running_loop().call_soon(self._turned)
+            self._let_past += 1
             return None
         request_id = request_id_of(headers).decode()
         self._metrics.answered("POST", label, 503, 0.0)
@@ -54,3 +62,6 @@ class Shed:
             (b"x-request-id", request_id.encode()),
         ]
         return answer, body
+
+    def _turned(self) -> None:
+        self._let_past = 0

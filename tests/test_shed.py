@@ -1,5 +1,6 @@
 """What is said to a request that there is no room for, from its head alone."""
 
+import asyncio
 import io
 import json
 from typing import Any
@@ -62,5 +63,15 @@ def test_what_takes_no_picture_goes_on(method: bytes, url: bytes) -> None:
 
 
 def test_where_there_is_room_all_go_on() -> None:
-    """It speaks only while as many wait as may."""
-    assert Shed(Admission(1, 1, 1), Metrics(), None)(b"POST", b"/predict", HEADERS, None) is None
+    """It speaks only while as many wait as may; those of a turn of the loop count before they have entered."""
+    shed = Shed(Admission(2, 1, 1), Metrics(), None)
+
+    async def ask(times: int) -> list[bool]:
+        return [shed(b"POST", b"/predict", HEADERS, None) is None for _ in range(times)]
+
+    async def ask_in_two_turns() -> list[bool]:
+        first = await ask(3)
+        await asyncio.sleep(0)
+        return first + await ask(1)
+
+    assert asyncio.run(ask_in_two_turns()) == [True, True, False, True]
