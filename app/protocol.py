@@ -79,7 +79,7 @@ class Stage(Enum):
 
     HEAD = "head"  # a request's head comes, or ought to
     BODY = "body"
-    NONE = "none"  # a request is complete; an answer is due, or the next request
+    NONE = "none"  # a request is complete; an answer is due, or the next request if there is one
 
 
 class Protocol(HttpToolsProtocol):
@@ -168,11 +168,18 @@ class Protocol(HttpToolsProtocol):
             self.cycle.message_event.set()
 
     def on_message_complete(self) -> None:
-        if self._shedding:
-            self.on_response_complete()
-        else:
+        if not self._shedding:
             super().on_message_complete()
         self._stage, self._head_from = Stage.NONE, self._received
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request. No timer is set until it comes, as uvicorn would: ``look`` sees to that."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, "malformed")
@@ -200,15 +207,19 @@ class Protocol(HttpToolsProtocol):
             return
         stage = self._stage
         answered = self.cycle is None or self.cycle.response_complete
-        if stage is Stage.NONE and self.timeout_keep_alive_task is None and answered:
-            stage = Stage.HEAD  # line feeds came instead of a request, and uvicorn counts any byte as the next one
-        if stage is Stage.NONE or self.flow.read_paused:
+        if stage is Stage.NONE and self._received > self._head_from:
+            stage = Stage.HEAD  # line feeds came instead of a request
+        if self.flow.read_paused or (stage is Stage.NONE and not answered):
             self._seen = -1
             return
         if self._seen != self._number:
             self._seen = self._number
             self._started = now
             self._marks.clear()
+        if stage is Stage.NONE:
+            if now - self._started >= self.timeout_keep_alive:
+                self.transport.close()
+            return
         self._marks.append((now, self._received))
         since, received = self._marks[0]
         if now - since >= WINDOW:

@@ -258,3 +258,15 @@ def test_nobody_works_for_a_client_that_has_gone(seven: Grey) -> None:
         lines = [json.loads(line) for line in server.logged("stayer").splitlines() if "leaver" in line]
         assert [line["status"] for line in lines] == [499] * 50
         assert "Traceback" not in server.log.read_text()
+
+
+def test_a_connection_that_idles_is_closed(server: Server) -> None:
+    """Five seconds after an answer, and not before; until then it may be used again."""
+    with connect(server) as client:
+        for _ in range(2):
+            client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+            time.sleep(1)
+        began = time.monotonic()
+        assert rest(client) == b""
+        assert 3 < time.monotonic() - began < 7
