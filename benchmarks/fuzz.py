@@ -2,10 +2,10 @@
 
     python -m benchmarks.fuzz [--seconds 60] [--seed 1] [--findings fuzz-findings] [--replay 1:4711]
 
-Each goes the way of a request, ``upload -> image -> normalize``, in a process of its own. It must end with a picture
-within the limits, or with a ``RequestError``, in time and in little memory; and where there is a quick way and a
-general one (plain PNGs, plain forms) both must say the same. Anything else is a finding: it is written to a folder with
-the seed and number that make it again.
+Each goes the way of a request to /predict and to /read, up to the network, in a process of its own. It must end with a
+picture within the limits, or with a ``RequestError``, in time and in little memory; and where there is a quick way and
+a general one (plain PNGs, plain forms) both must say the same. Anything else is a finding: it is written to a folder
+with the seed and number that make it again.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -30,9 +30,10 @@ from pathlib import Path
 import numpy as np
 
 from app import quick_png
-from app.errors import MalformedRequestError, RequestError
-from app.image import decode
+from app.errors import CrowdedPictureError, MalformedRequestError, RequestError
+from app.image import decode, open_image
 from app.normalize import normalize
+from app.reader import candidates, open_page
 from app.upload import BOUNDARY, files_alone, parse_form, take_image
 from benchmarks.mutations import CORPUS, Input, make
 
@@ -94,6 +95,10 @@ def check(given: Input) -> str:
             box = picture.in_picture(result.box)
             if box.left < 0 or box.top < 0 or box.right > picture.width or box.bottom > picture.height:
                 raise Finding(f"{box} is not within {picture.width} x {picture.height}")
+    with suppress(CrowdedPictureError):
+        page = open_page(open_image(data, MAX_PIXELS))
+        if any(pixels.shape != (28, 28) for pixels in candidates(page)):
+            raise Finding("a candidate for a digit is not 28x28")
     return f"read, {picture.format}"
 
 
