@@ -95,6 +95,31 @@ class GoldenDigit(Strict):
         return np.frombuffer(self.pixels, np.uint8).reshape(28, 28)
 
 
+class Buckets(Strict):
+    """How many values there are up to each bound, above the one before; and above them all."""
+
+    bounds: tuple[float, ...]
+    counts: tuple[Annotated[int, Field(ge=0)], ...]
+
+
+class Reference(Strict):
+    """What the model as it ships, on ONNX Runtime, made of digits that it was not trained on: for comparison with what
+    comes in (``signals.py``)."""
+
+    digits: int = Field(gt=0)
+    signals: dict[str, Buckets]
+    read: Annotated[tuple[int, ...], Field(min_length=10, max_length=10)]  # how many were read as 0 to 9
+
+    @model_validator(mode="after")
+    def complete(self) -> "Reference":
+        for name, buckets in self.signals.items():
+            if len(buckets.counts) != len(buckets.bounds) + 1 or sum(buckets.counts) != self.digits:
+                raise ValueError(f"the counts of {name} are not those of {self.digits} digits")
+        if sum(self.read) != self.digits:
+            raise ValueError(f"what was read is not {self.digits} digits")
+        return self
+
+
 class Manifest(Strict):
     """What a model folder says of itself."""
 
@@ -107,6 +132,7 @@ class Manifest(Strict):
     training: dict[str, Any]  # provenance: recipe, seed, data, versions, history
     metrics: dict[str, Any] = Field(default_factory=dict)  # what was measured, by split and engine
     golden: list[GoldenDigit] = Field(min_length=10)
+    reference: Reference | None = None  # absent where nothing was held out
     files: dict[FileName, Sha256]
 
     @model_validator(mode="after")

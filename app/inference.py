@@ -83,8 +83,8 @@ class Inference:
 
     @property
     def waiting(self) -> int:
-        """Single pictures that wait for their batch."""
-        return self._single.waiting
+        """Pictures that wait for a network, those of large batches until the last of them is read."""
+        return self._single.waiting + (self._careful.waiting if self._careful else 0) + self._bulk
 
     async def __aenter__(self) -> Self:
         await self.open()

@@ -4,6 +4,7 @@ Start-up happens once, in this order: verify the model folder, load it into an e
 open the batcher, be ready. What fails on the way stops the start with one line.
 """
 
+import asyncio
 import gc
 import logging
 import sys
@@ -39,6 +40,7 @@ from app.watch import Watch
 
 logger = logging.getLogger(__name__)
 
+SAMPLED = 0.5  # seconds from one look at the queue to the next
 EXPOSED = ["X-Request-ID", "Server-Timing", "Retry-After"]  # headers that a page of another origin may read
 
 
@@ -68,7 +70,7 @@ def create_app(settings: Settings) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-        watch = Watch(lambda: service.model.test(), settings.fault_s)
+        watch = Watch(lambda: service.model.test(), settings.fault_s, tell=metrics.ready.set)
         load_model = partial(load, settings, metrics, watch.failed)
         model = load_model()
         await model.inference.open()
@@ -83,12 +85,15 @@ def create_app(settings: Settings) -> ASGIApp:
             service = Service(settings, model, admission, pool, metrics, watch, shed)
             reloader = Reloader(service, load_model)
             HangUp(reloader.ask).install()
+            sampling = asyncio.create_task(sample(service))
             gc.collect()
             gc.freeze()  # what start-up made will stay: a full collection need not walk through it for 50 ms
+            metrics.ready.set(1)
             logger.info("%s is ready on %s (%s)", model.id, model.engine.name, model.engine.device)
             try:
                 yield {"service": service}
             finally:
+                sampling.cancel()
                 await reloader.close()
                 await watch.close()
                 await service.model.inference.close()
@@ -117,6 +122,13 @@ def create_app(settings: Settings) -> ASGIApp:
             serving, names(settings.cors_origins), allow_methods=["*"], allow_headers=["*"], expose_headers=EXPOSED
         )
     return Observe(serving, metrics, log)
+
+
+async def sample(service: Service) -> None:
+    """Note how many pictures wait, now and then: it may be another worker that is asked for the metrics."""
+    while True:
+        service.count_waiting()
+        await asyncio.sleep(SAMPLED)
 
 
 class StartupReport:

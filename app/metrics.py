@@ -5,12 +5,28 @@ up. Labels are bounded: an address that is none of ours is counted as ``other``.
 """
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Metric,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
+from app.bundle import Reference
 from app.errors import StartupError
+from app.signals import BOUNDS, Signals, counted
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 SIZES = (1, 2, 4, 8, 16, 32, 64)
@@ -38,12 +54,66 @@ def reserve_room() -> None:
             raise StartupError(f"{folder}: no room for what a worker counts: {error.strerror}") from None
 
 
+# Why a request or a connection is refused, so that each is there from the start: a rate is of what there was before.
+REASONS = (
+    *("overloaded", "deadline", "not-ready", "engine-failed", "unauthorized", "too-slow"),  # of requests
+    *("connections", "head", "slow", "malformed"),  # of what never became one
+)
+
+
+class Distribution(Histogram):
+    """The histogram of a signal. It takes many values at once, for one at a time would hold up the event loop."""
+
+    def __init__(self, signal: str, help_text: str, registry: CollectorRegistry) -> None:
+        super().__init__(f"digits_{signal}", help_text, buckets=BOUNDS[signal], registry=registry)
+        self._edges = np.array(BOUNDS[signal])
+
+    def observe_all(self, values: NDArray[np.float64]) -> None:
+        """Count values ``(N,)``."""
+        self._sum.inc(float(values.sum()))
+        for bucket, count in zip(self._buckets, counted(values, self._edges), strict=True):
+            if count:
+                bucket.inc(count)
+
+
+class ReferenceCollector(Collector):
+    """What the model that serves made of its held-out digits, for comparison with what comes in.
+
+    Not an instrument, for it is the same in every worker. ``above`` is the bucket's lower bound: each bucket of a live
+    histogram has all that is below it, too, and a rule needs both bounds to tell what is in this one alone.
+    """
+
+    def __init__(self) -> None:
+        self.reference: Reference | None = None
+
+    def collect(self) -> Iterable[Metric]:
+        if self.reference is None:
+            return
+        family = GaugeMetricFamily(
+            "digits_reference_ratio",
+            "Share of the model's held-out digits in each bucket of a signal.",
+            labels=["signal", "above", "bucket"],
+        )
+        for name, buckets in self.reference.signals.items():
+            if buckets.bounds != BOUNDS.get(name):  # counted by another version, and not to be compared
+                continue
+            edges = ["-Inf", *map(floatToGoString, buckets.bounds), "+Inf"]
+            for above, bucket, count in zip(edges, edges[1:], buckets.counts, strict=False):
+                family.add_metric([name, above, bucket], count / self.reference.digits)
+        for digit, count in enumerate(self.reference.read):
+            family.add_metric(["digit", "", str(digit)], count / self.reference.digits)
+        yield family
+
+
 class Metrics:
     """What is counted of one process."""
 
     def __init__(self) -> None:
         reserve_room()
+        # They are a second series for each, and of no use to Prometheus.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types here
         self.registry = CollectorRegistry()
+        self._reference = ReferenceCollector()
         self._requests = Counter(
             "http_requests", "Requests answered.", ["method", "path", "status"], registry=self.registry
         )
@@ -75,6 +145,23 @@ class Metrics:
             buckets=SECONDS,
             registry=self.registry,
         )
+        self.queue_size = Gauge(
+            "digits_queue_size",
+            "Pictures that wait for a network.",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
+        self.ready = Gauge(
+            "digits_ready",
+            "1 while the engine of every worker works, 0 while one does not.",
+            registry=self.registry,
+            multiprocess_mode="livemin",
+        )
+        self._confidence = Distribution("confidence", "Probability of the digit that was read.", self.registry)
+        self._typicality = Distribution("typicality", "How surely a picture is of a digit at all.", self.registry)
+        self._ink_ratio = Distribution(
+            "ink_ratio", "Brightness of the picture that a network read, as a share of a white one's.", self.registry
+        )
         self._predictions = Counter("digits_predictions", "Digits read.", ["digit", "accepted"], registry=self.registry)
         self._rejected = Counter(
             "digits_requests_rejected",
@@ -93,8 +180,13 @@ class Metrics:
         self._reloads = Counter("digits_model_reloads", "Looks for a new model.", ["outcome"], registry=self.registry)
         # labels() takes a lock and builds a key for each call; what has been asked for once is kept.
         self._of_request: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
-        self._of_rejection: dict[str, Counter] = {}
-        self._of_prediction: dict[tuple[int | None, bool], Counter] = {}
+        self._of_prediction = {
+            (digit, accepted): self._predictions.labels("none" if digit is None else str(digit), str(accepted).lower())
+            for digit in (*range(10), None)
+            for accepted in (True, False)
+            if digit is not None or not accepted
+        }
+        self._of_rejection = {reason: self._rejected.labels(reason) for reason in REASONS}
 
     def forget_dead_workers(self) -> None:
         """Count no request as in flight that a worker had when it was killed."""
@@ -116,11 +208,19 @@ class Metrics:
 
     def predicted(self, digit: int | None, accepted: bool, count: int = 1) -> None:
         """Count digits that were read; None is blank paper."""
-        key = (digit, accepted)
-        if key not in self._of_prediction:
-            label = "none" if digit is None else str(digit)
-            self._of_prediction[key] = self._predictions.labels(label, str(accepted).lower())
-        self._of_prediction[key].inc(count)
+        self._of_prediction[digit, accepted].inc(count)
+
+    def saw(self, confidence: float, typicality: float, ink_ratio: float) -> None:
+        """Count a picture that the network read."""
+        self._confidence.observe(confidence)
+        self._typicality.observe(typicality)
+        self._ink_ratio.observe(ink_ratio)
+
+    def saw_all(self, signals: Signals) -> None:
+        """Count several."""
+        self._confidence.observe_all(signals.confidence)
+        self._typicality.observe_all(signals.typicality)
+        self._ink_ratio.observe_all(signals.ink_ratio)
 
     def rejected(self, reason: str) -> None:
         """Count a refusal; the reasons are the code's own words."""
@@ -128,8 +228,9 @@ class Metrics:
             self._of_rejection[reason] = self._rejected.labels(reason)
         self._of_rejection[reason].inc()
 
-    def serves(self, name: str, version: str, sha256: str) -> None:
+    def serves(self, name: str, version: str, sha256: str, reference: Reference | None) -> None:
         """Note the model that serves from now on."""
+        self._reference.reference = reference
         if self._serving:
             self._serving.set(0)
         self._serving = self._model.labels(name, version, sha256)
@@ -146,8 +247,8 @@ class Metrics:
 
     def text(self) -> bytes:
         """Everything, in Prometheus's text format, of all workers."""
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-            return generate_latest(self.registry)
-        together = CollectorRegistry()
-        MultiProcessCollector(together)  # type: ignore[no-untyped-call]  # the library has no types here
-        return generate_latest(together)
+        together = self.registry
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            together = CollectorRegistry()
+            MultiProcessCollector(together)  # type: ignore[no-untyped-call]  # the library has no types here
+        return generate_latest(together) + generate_latest(self._reference)

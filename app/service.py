@@ -56,6 +56,10 @@ class Service:
         if self.watch.failing:
             raise EngineFailedError("The engine has failed, and is being tried again.")
 
+    def count_waiting(self) -> None:
+        """Have the metrics tell how many pictures wait."""
+        self.metrics.queue_size.set(self.model.inference.waiting)
+
     def turn(self) -> "Turn":
         """A context manager for a request whose body is complete, which gives the model that it is answered with.
 

@@ -44,7 +44,7 @@ class ServingModel:
     def count(self, metrics: Metrics) -> None:
         """Have the metrics name this as the model that serves."""
         named = self.info.model
-        metrics.serves(named.name, named.version, named.sha256)
+        metrics.serves(named.name, named.version, named.sha256, self.bundle.manifest.reference)
 
     def release(self) -> None:
         """Note that a request is done with it."""

@@ -25,10 +25,17 @@ class Watch:
         probe: has the engine read its golden digits; raises a DigitserveError if it cannot. Called in a thread.
         patience: seconds for which it may go on failing.
         end: called when they are over.
+        tell: told 0 when it fails, and 1 when it works again.
     """
 
-    def __init__(self, probe: Callable[[], None], patience: float, end: Callable[[int], object] = os._exit) -> None:
-        self._probe, self._patience, self._end = probe, patience, end
+    def __init__(
+        self,
+        probe: Callable[[], None],
+        patience: float,
+        end: Callable[[int], object] = os._exit,
+        tell: Callable[[float], None] = lambda works: None,
+    ) -> None:
+        self._probe, self._patience, self._end, self._tell = probe, patience, end, tell
         self._loop = asyncio.get_running_loop()
         self._trying: asyncio.Task[None] | None = None
 
@@ -43,6 +50,7 @@ class Watch:
     def _begin(self, kind: str) -> None:
         if self._trying is None:
             logger.error("the engine failed (%s); not ready until it works again", kind)
+            self._tell(0)
             self._trying = self._loop.create_task(self._try())
 
     async def _try(self) -> None:
@@ -59,6 +67,7 @@ class Watch:
             else:
                 logger.warning("the engine works again")
                 self._trying = None
+                self._tell(1)
                 return
 
     async def close(self) -> None:

@@ -51,8 +51,9 @@ def open_faulty(bundle: Bundle, *arguments: Any) -> Engine:
     return FaultyEngine(engine, slow, file)
 
 
-if __name__ == "__main__":
+if __name__ in ("__main__", "__mp_main__"):  # the second is in a worker
     vars(serving).update(open_engine=open_faulty)
     if "FAULTY_SLOW_MS" in os.environ:
         vars(serving).update(LIGHT=0)  # nothing is light enough for the event loop
+if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""The command line of training: train, cascade, finetune, evaluate, export, robustness,
+"""The command line of training: train, cascade, finetune, evaluate, export, reference, robustness,
 strangers, optimise, study, report."""
 
 import argparse
@@ -22,7 +22,14 @@ from app.errors import ModelFolderError
 from training import data
 from training.data import Digits
 from training.display import Display, console, show, show_classes, told
-from training.evaluate import EvaluationError, cross_validate, evaluate_on_test, keep_seeds, score_all
+from training.evaluate import (
+    EvaluationError,
+    cross_validate,
+    evaluate_on_test,
+    keep_reference,
+    keep_seeds,
+    score_all,
+)
 from training.export import export, export_cascade, read_model
 from training.finetune import EPOCHS, finetune, read_folder
 from training.graph import ExportError
@@ -121,6 +128,15 @@ def make_parser() -> argparse.ArgumentParser:
     study.add_argument("--seeds", type=int, default=2, help="of each variant [default: 2]")
     study.add_argument("--log", type=Path, default=STUDY, help=f"where rows are kept [{STUDY}]")
     study.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [default: auto]")
+
+    reference = commands.add_parser(
+        "reference",
+        parents=[common],
+        help="keep in a model what it makes of its held-out digits, for a running service to compare its own with",
+        description="Every export does this; here it is for a folder that was made before. The weights stay as they "
+        "are, and the test split is not read.",
+    )
+    reference.add_argument("models", type=Path, nargs="+", metavar="MODEL", help="model folder")
 
     robustness = commands.add_parser(
         "robustness",
@@ -351,6 +367,20 @@ def study_variants(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def add_reference(arguments: argparse.Namespace) -> int:
+    for folder in arguments.models:
+        manifest = bundle.load(folder).manifest
+        count = manifest.training["data"]["held_out"]
+        if not count:
+            raise EvaluationError(f"{folder} was trained on every digit of the training split: none was held out")
+        if "own" in manifest.metrics:
+            raise EvaluationError(f"{folder} was adapted to digits that are not here: its export has done this")
+        _, held_out = data.hold_out(data.load(arguments.data_dir, "train"), count)
+        kept = keep_reference(folder, held_out)
+        console.print(f"Of {kept.digits:,} held-out digits. Kept in {folder / bundle.MANIFEST}.")
+    return 0
+
+
 def measure_robustness(arguments: argparse.Namespace) -> int:
     _, held_out = divided(BASE, arguments.data_dir)
     sets = {"held out, as they are": held_out, "scikit-learn's": scikit_digits()}
@@ -415,6 +445,7 @@ def main(values: Sequence[str] | None = None) -> int:
         "evaluate": evaluate,
         "cascade": cascade,
         "export": export_again,
+        "reference": add_reference,
         "finetune": adapt,
         "robustness": measure_robustness,
         "strangers": measure_strangers,

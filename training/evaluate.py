@@ -18,8 +18,9 @@ from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 
 from app import bundle
-from app.bundle import Bundle, EngineName, Thresholds
+from app.bundle import Bundle, EngineName, Reference, Thresholds
 from app.engine import Engine, Scores, below, open_engine
+from app.signals import reference
 from training.data import DISPUTED, Digits, folds
 from training.recipes import Recipe
 from training.train import fit, predict
@@ -188,6 +189,15 @@ def evaluate_on_test(folder: Path, test: Digits, log: Path) -> dict[EngineName, 
             },
         )
     return results
+
+
+def keep_reference(folder: Path, held_out: Digits) -> Reference:
+    """Keep in a model's manifest what it makes of held-out digits, as it ships; the test split is no part of this."""
+    model = bundle.load(folder)
+    images = held_out.images.numpy()
+    counted = reference(score_all(open_engine(model, "onnxruntime", "cpu", torch.get_num_threads()), images), images)
+    bundle.write_manifest(folder, model.manifest.model_copy(update={"reference": counted}))
+    return counted
 
 
 def keep_seeds(folder: Path, runs: Sequence[Path]) -> dict[str, dict[str, float]]:

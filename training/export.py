@@ -25,7 +25,7 @@ from app.engine import Scores, open_engine, self_test
 from app.network import Committee, DigitNet, Network, build
 from training.calibrate import fit_cascade, fit_temperature_in, fit_temperature_of, fit_thresholds
 from training.data import Digits
-from training.evaluate import ACCEPT_ALL, ENGINES, commit, measure_model
+from training.evaluate import ACCEPT_ALL, ENGINES, commit, keep_reference, measure_model
 from training.graph import ExportError, check_agreement, quantise, run_graph, write_graph
 from training.recipes import from_dict
 from training.train import Epoch, Run, predict
@@ -131,6 +131,7 @@ def write_model(
         if held_out:
             manifest = manifest.model_copy(update={"metrics": {"held_out": measure_model(model, held_out)}})
             bundle.write_manifest(folder, manifest)
+            keep_reference(folder, held_out)
     return bundle.load(output)
 
 

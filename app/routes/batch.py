@@ -1,17 +1,19 @@
 """POST /predict/batch: several images in one request, an answer for each."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from app.classifier import Prepared, answer, listed
+from app.classifier import Prepared, Score, answer, listed
 from app.errors import MalformedRequestError, RequestError
 from app.problems import TAKING_PICTURES, in_place_of_answer, responses
 from app.routes.body import receive_body
 from app.schemas import Batch, Problem
 from app.service import CurrentService, Service
+from app.signals import signals
 from app.upload import take_images
 
 router = APIRouter(tags=["predict"])
@@ -61,7 +63,12 @@ async def predict_batch(request: Request, service: CurrentService) -> Response:
             prepared.append(await prepare_or_tell(request, service, file, until))
         pictures = [picture for picture in prepared if isinstance(picture, Prepared)]
         with_ink = [picture.pixels for picture in pictures if not picture.blank]
-        scores = iter(listed(await model.inference.many(np.stack(with_ink), until=until)) if with_ink else [])
+        scores: Iterator[Score] = iter(())
+        if with_ink:
+            images = np.stack(with_ink)
+            found = await model.inference.many(images, until=until)
+            service.metrics.saw_all(signals(found, images))
+            scores = iter(listed(found))
     answers: list[bytes] = []
     for index, picture in enumerate(prepared):
         if index % SLICE == SLICE - 1:

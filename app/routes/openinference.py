@@ -23,6 +23,7 @@ from app.openinference import (
 from app.routes.body import receive_body
 from app.schemas import ModelInfo
 from app.service import CurrentService, Service
+from app.signals import signals
 
 HEADER_LENGTH = "Inference-Header-Content-Length"  # bytes of JSON before the binary tensors
 DEADLINE_FOR = 16  # pictures, as in a batch
@@ -154,7 +155,9 @@ async def read_tensor(
         else:
             asked, images = take_tensor(*take)
         until += len(images) // DEADLINE_FOR * service.settings.deadline_ms / 1000
-        values = answered(await served.inference.many(images, until=until), served.thresholds)
+        scores = await served.inference.many(images, until=until)
+        values = answered(scores, served.thresholds)
+    service.metrics.saw_all(signals(scores, images))
     told = Counter(zip(values["digit"].tolist(), values["accepted"].tolist(), strict=True))
     for (digit, accepted), count in told.items():
         service.metrics.predicted(digit, accepted, count)

@@ -35,4 +35,5 @@ async def info(service: CurrentService) -> Info:
 @router.get("/metrics", summary="Counts, for Prometheus", response_class=Response)
 async def metrics(service: CurrentService) -> Response:
     """Answer in Prometheus's text format, for all workers together."""
+    service.count_waiting()
     return Response(service.metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -12,6 +12,7 @@ from app.problems import TAKING_PICTURES, responses
 from app.routes.body import ONE_IMAGE, receive_body, server_timing
 from app.schemas import Prediction
 from app.service import CurrentService, Service
+from app.signals import ink_ratio
 from app.upload import take_image
 
 router = APIRouter(tags=["predict"])
@@ -67,6 +68,8 @@ async def read_digit(
             score, queue_seconds, run_seconds = completed.result, completed.queue_seconds, completed.run_seconds
             service.metrics.queue_seconds.observe(queue_seconds)
     prediction = answer(picture, score, model.thresholds, model.id, preview)
+    if score is not None:
+        service.metrics.saw(prediction.confidence or 0.0, score.typicality, ink_ratio(picture.pixels))
     service.metrics.predicted(prediction.digit, prediction.accepted)
     timing = server_timing(decode=decode_seconds, queue=queue_seconds, infer=run_seconds)
     return prediction.to_json(), {"Content-Type": "application/json", "Server-Timing": timing}

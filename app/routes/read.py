@@ -13,6 +13,7 @@ from app.routes.body import ONE_IMAGE, receive_body, server_timing
 from app.schemas import Reading
 from app.service import CurrentService
 from app.serving import ServingModel
+from app.signals import ink_ratio
 from app.upload import take_image
 
 router = APIRouter(tags=["predict"])
@@ -37,14 +38,16 @@ async def read(request: Request, response: Response, service: CurrentService) ->
         page = await service.work_on(take_image(body.content_type, body.content), body.until, open_page)
         decode_seconds = time.perf_counter() - started
         digits = chosen(page, await scores_of(model, candidates(page), body.until, second_opinion=False))
-        scores = await scores_of(model, [digit.pixels for line in digits for digit in line], body.until)
+        pictures = [digit.pixels for line in digits for digit in line]
+        scores = await scores_of(model, pictures, body.until)
     response.headers["Server-Timing"] = server_timing(
         decode=decode_seconds, infer=time.perf_counter() - started - decode_seconds
     )
     answer = reading(page, digits, scores, model.thresholds, model.id)
-    for line in answer.lines:
-        for digit in line.digits:
-            service.metrics.predicted(digit.digit, digit.accepted)
+    read_digits = [digit for line in answer.lines for digit in line.digits]
+    for digit, score, pixels in zip(read_digits, scores, pictures, strict=True):
+        service.metrics.predicted(digit.digit, digit.accepted)
+        service.metrics.saw(digit.confidence, score.typicality, ink_ratio(pixels))
     return answer
 
 
