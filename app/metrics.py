@@ -54,7 +54,8 @@ def reserve_room() -> None:
             raise StartupError(f"{folder}: no room for what a worker counts: {error.strerror}") from None
 
 
-# Why a request or a connection is refused, so that each is there from the start: a rate is of what there was before.
+# Why a request or a connection is refused. Each is there from the start: to Prometheus, what it sees for the first time
+# has not grown.
 REASONS = (
     *("overloaded", "deadline", "not-ready", "engine-failed", "unauthorized", "too-slow"),  # of requests
     *("connections", "head", "slow", "malformed"),  # of what never became one
@@ -187,6 +188,8 @@ class Metrics:
             if digit is not None or not accepted
         }
         self._of_rejection = {reason: self._rejected.labels(reason) for reason in REASONS}
+        for outcome in ("taken", "unchanged", "failed"):
+            self._reloads.labels(outcome)
 
     def forget_dead_workers(self) -> None:
         """Count no request as in flight that a worker had when it was killed."""
