@@ -64,6 +64,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 def serve(settings: Settings) -> int:
     """Run the service until it is told to stop. The exit status is 3 if it could not start."""
+    from logging.config import dictConfig
+
     import uvicorn
 
     from app.gate import read_keys
@@ -71,6 +73,7 @@ def serve(settings: Settings) -> int:
     from app.main import create_app
     from app.protocol import Patience, Protocol
     from app.server import Server
+    from app.tracing import open_provider
     from app.workers import Supervisor
 
     # Pillow warns, past the log, of what is odd in a file that it decodes all the same; of an upload, nothing is told.
@@ -95,7 +98,8 @@ def serve(settings: Settings) -> int:
             supervisor = Supervisor(config, [config.bind_socket()], *times)
             supervisor.run()
         return supervisor.status
-    server = Server(uvicorn.Config(create_app(settings), **settled), *times)
+    dictConfig(settled["log_config"])  # as uvicorn will, for what is told before
+    server = Server(uvicorn.Config(create_app(settings, open_provider()), **settled), *times)
     with suppress(KeyboardInterrupt):
         server.run()
     return 0 if server.started else 3

@@ -53,6 +53,8 @@ def log_config(level: str) -> dict[str, Any]:
             },
             "python_multipart": {"level": "CRITICAL"},  # it warns of what is in a body, whose sender is told
         },
+        # Of all others what is amiss, in the same form.
+        "root": {"handlers": ["stderr"], "level": level.upper() if level in ("error", "critical") else "WARNING"},
     }
 
 
@@ -64,16 +66,31 @@ class AccessLog:
         self._as_text = self._stream.isatty()
         self._lines: list[str] = []
 
-    def write(self, client: str, method: str, path: str, status: int, seconds: float, request_id: str) -> None:
-        """Write the line of one request; its id must be a sane token. It is on its way when the loop next turns."""
+    def write(
+        self,
+        client: str,
+        method: str,
+        path: str,
+        status: int,
+        seconds: float,
+        request_id: str,
+        trace_id: str | None = None,
+    ) -> None:
+        """Write the line of one request; its ids must be sane tokens. It is on its way when the loop next turns."""
         now = time.time()
+        trace = ""
+        if trace_id:
+            trace = f" {trace_id}" if self._as_text else f', "trace_id": "{trace_id}"'
         if self._as_text:
-            line = f"{timestamp(now)} {client} {method} {quoted(path)} {status} {seconds * 1e3:.1f} ms {request_id}\n"
+            line = (
+                f"{timestamp(now)} {client} {method} {quoted(path)} {status} {seconds * 1e3:.1f} ms "
+                f"{request_id}{trace}\n"
+            )
         else:
             line = (
                 f'{{"time": "{timestamp(now)}", "level": "info", "logger": "access", "client": {quoted(client)}, '
                 f'"method": {quoted(method)}, "path": {quoted(path)}, "status": {status}, "ms": {seconds * 1e3:.3f}, '
-                f'"request_id": "{request_id}"}}\n'
+                f'"request_id": "{request_id}"{trace}}}\n'
             )
         if not self._lines:
             asyncio.get_running_loop().call_soon(self.flush)

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import cv2
 from fastapi import FastAPI
@@ -36,7 +36,11 @@ from app.serving import load
 from app.settings import Settings
 from app.shed import Shed
 from app.shortcut import Shortcut
+from app.tracing import Tracing, close, open_provider
 from app.watch import Watch
+
+if TYPE_CHECKING:  # not in the base install
+    from opentelemetry.sdk.trace import TracerProvider
 
 logger = logging.getLogger(__name__)
 
@@ -53,14 +57,17 @@ class State(TypedDict):
 def from_environment() -> ASGIApp:
     """The service of a worker, which is a process of its own and is told its settings by the environment."""
     try:
-        return create_app(Settings())
+        return create_app(Settings(), open_provider())
     except StartupError as error:
         logger.error("%s", error)
         sys.exit(3)  # as uvicorn's workers do whose application did not start
 
 
-def create_app(settings: Settings) -> ASGIApp:
+def create_app(settings: Settings, tracer_provider: "TracerProvider | None" = None) -> ASGIApp:
     """Build the service. The model is loaded when the app starts, not here.
+
+    Args:
+        tracer_provider: gives each request a span; it is shut down with the app.
 
     Raises:
         StartupError: a setting that names a file names none that is of use.
@@ -97,6 +104,8 @@ def create_app(settings: Settings) -> ASGIApp:
                 await reloader.close()
                 await watch.close()
                 await service.model.inference.close()
+                if tracer_provider:
+                    await close(tracer_provider)
 
     service_app = FastAPI(
         title="digitserve",
@@ -106,6 +115,8 @@ def create_app(settings: Settings) -> ASGIApp:
         redoc_url=None,
         redirect_slashes=False,  # it would lead to whatever host the request names
         lifespan=lifespan,
+        # Its own would tell of queries, and of half the requests.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     service_app.add_middleware(StartupReport)
     problems.install(service_app)
@@ -121,6 +132,8 @@ def create_app(settings: Settings) -> ASGIApp:
         serving = CORSMiddleware(
             serving, names(settings.cors_origins), allow_methods=["*"], allow_headers=["*"], expose_headers=EXPOSED
         )
+    if tracer_provider:
+        serving = Tracing(serving, tracer_provider)
     return Observe(serving, metrics, log)
 
 

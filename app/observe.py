@@ -67,8 +67,9 @@ class Observe:
                 self.metrics.rejected(scope["rejected"])
             if self.log:
                 client = scope.get("client")
+                trace_id = scope["trace"].id if "trace" in scope else None
                 self.log.write(
-                    client[0] if client else "-", scope["method"], scope["path"], status, seconds, request_id
+                    client[0] if client else "-", scope["method"], scope["path"], status, seconds, request_id, trace_id
                 )
 
 

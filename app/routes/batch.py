@@ -1,6 +1,7 @@
 """POST /predict/batch: several images in one request, an answer for each."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -54,6 +55,7 @@ async def predict_batch(request: Request, service: CurrentService) -> Response:
     limits = service.settings
     body = await receive_body(request.scope, request.receive, service, limits.max_batch_bytes)
     with service.turn() as model:
+        started = time.perf_counter()
         files = take_images(body.content_type, body.content, limits.max_batch)
         until = body.until + (len(files) // SLICE) * limits.deadline_ms / 1000
         prepared: list[Prepared | Problem] = []
@@ -61,6 +63,7 @@ async def predict_batch(request: Request, service: CurrentService) -> Response:
             if index % SLICE == SLICE - 1:
                 await asyncio.sleep(0)
             prepared.append(await prepare_or_tell(request, service, file, until))
+        decoded = time.perf_counter()
         pictures = [picture for picture in prepared if isinstance(picture, Prepared)]
         with_ink = [picture.pixels for picture in pictures if not picture.blank]
         scores: Iterator[Score] = iter(())
@@ -69,6 +72,8 @@ async def predict_batch(request: Request, service: CurrentService) -> Response:
             found = await model.inference.many(images, until=until)
             service.metrics.saw_all(signals(found, images))
             scores = iter(listed(found))
+    if "trace" in request.scope:
+        request.scope["trace"].steps(started, decode=decoded - started, infer=time.perf_counter() - decoded)
     answers: list[bytes] = []
     for index, picture in enumerate(prepared):
         if index % SLICE == SLICE - 1:

@@ -1,6 +1,7 @@
 """/v2: the Open Inference Protocol, version 2, as KServe, Triton and their clients speak it over HTTP."""
 
 import asyncio
+import time
 from collections import Counter
 from typing import Annotated, Any
 
@@ -148,6 +149,7 @@ async def read_tensor(
     split = int(length) if length is not None else len(body)
     take = (body, split, service.settings.max_batch)
     with service.turn() as served:
+        started = time.perf_counter()
         model = served.info.model
         require(model, name, version)  # again, for another may have taken over while the body came
         if split > LARGE:
@@ -155,9 +157,12 @@ async def read_tensor(
         else:
             asked, images = take_tensor(*take)
         until += len(images) // DEADLINE_FOR * service.settings.deadline_ms / 1000
+        decoded = time.perf_counter()
         scores = await served.inference.many(images, until=until)
         values = answered(scores, served.thresholds)
     service.metrics.saw_all(signals(scores, images))
+    if "trace" in scope:
+        scope["trace"].steps(started, decode=decoded - started, infer=time.perf_counter() - decoded)
     told = Counter(zip(values["digit"].tolist(), values["accepted"].tolist(), strict=True))
     for (digit, accepted), count in told.items():
         service.metrics.predicted(digit, accepted, count)

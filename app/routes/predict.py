@@ -72,4 +72,6 @@ async def read_digit(
         service.metrics.saw(prediction.confidence or 0.0, score.typicality, ink_ratio(picture.pixels))
     service.metrics.predicted(prediction.digit, prediction.accepted)
     timing = server_timing(decode=decode_seconds, queue=queue_seconds, infer=run_seconds)
+    if "trace" in scope:
+        scope["trace"].steps(started, decode=decode_seconds, queue=queue_seconds, infer=run_seconds)
     return prediction.to_json(), {"Content-Type": "application/json", "Server-Timing": timing}

@@ -40,9 +40,10 @@ async def read(request: Request, response: Response, service: CurrentService) ->
         digits = chosen(page, await scores_of(model, candidates(page), body.until, second_opinion=False))
         pictures = [digit.pixels for line in digits for digit in line]
         scores = await scores_of(model, pictures, body.until)
-    response.headers["Server-Timing"] = server_timing(
-        decode=decode_seconds, infer=time.perf_counter() - started - decode_seconds
-    )
+    infer_seconds = time.perf_counter() - started - decode_seconds
+    response.headers["Server-Timing"] = server_timing(decode=decode_seconds, infer=infer_seconds)
+    if "trace" in request.scope:
+        request.scope["trace"].steps(started, decode=decode_seconds, infer=infer_seconds)
     answer = reading(page, digits, scores, model.thresholds, model.id)
     read_digits = [digit for line in answer.lines for digit in line.digits]
     for digit, score, pixels in zip(read_digits, scores, pictures, strict=True):
