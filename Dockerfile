@@ -2,6 +2,7 @@
 #
 #   docker build -t digitserve .                              CPU, ONNX Runtime
 #   docker build -t digitserve:cuda --build-arg EXTRA=torch . CUDA, torch (about 6 GB; run with --gpus all)
+#   docker build -t digitserve:otel --build-arg EXTRA=otel .  CPU, with traces for OpenTelemetry
 #
 # A tag such as the one below moves with each release of its image. To build on the very same bytes each time, give
 # the digest that `docker buildx imagetools inspect python:3.13-slim-trixie` shows, and renew it as you do the locks:

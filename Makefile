@@ -58,6 +58,7 @@ COMPILE = $(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --gene
 lock: $(DEV)  ## lock what the image installs, keeping the versions that fit (FLAGS=--upgrade for newer ones)
 	@$(COMPILE) pyproject.toml -o supply/requirements.txt
 	@$(COMPILE) pyproject.toml --extra torch -c supply/requirements.txt -o supply/requirements-torch.txt
+	@$(COMPILE) pyproject.toml --extra otel -c supply/requirements.txt -o supply/requirements-otel.txt
 	@$(COMPILE) --group build -o supply/requirements-build.txt
 
 bench: $(DEV)  ## measure this and other servers side by side (installs them: 7 GB; needs wrk and MNIST)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from packaging.requirements import Requirement
 
 FOLDER = Path(__file__).parent
-LOCKS = {name: FOLDER / f"requirements{name and '-'}{name}.txt" for name in ("", "torch", "build")}
+LOCKS = {name: FOLDER / f"requirements{name and '-'}{name}.txt" for name in ("", "torch", "otel", "build")}
 
 
 class Pin(NamedTuple):

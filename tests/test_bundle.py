@@ -72,6 +72,11 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
         (lambda m: m["files"].pop("fast.onnx"), r"no SHA-256 of fast\.onnx"),
         (lambda m: m["calibration"].pop("torch"), "no calibration for torch"),
         (lambda m: m["golden"][0].update(pixels="AAAA"), r"golden\.0\.pixels"),
+        (lambda m: m["reference"].update(digits=0), r"reference\.digits"),
+        (lambda m: m["reference"].update(digits=4999), "counts of confidence are not those of 4999 digits"),
+        (lambda m: m["reference"]["signals"]["typicality"]["bounds"].pop(), "counts of typicality"),
+        (lambda m: m["reference"]["read"].append(0), r"reference\.read"),
+        (lambda m: m["reference"].update(read=[0] * 10), "what was read is not 5000 digits"),
     ],
 )
 def test_a_manifest_that_breaks_the_schema_is_refused(
@@ -82,6 +87,12 @@ def test_a_manifest_that_breaks_the_schema_is_refused(
     with pytest.raises(ModelFolderError, match=message) as caught:
         bundle.load(copy)
     assert "\n" not in str(caught.value)
+
+
+def test_a_model_may_be_without_a_reference(copy: Path) -> None:
+    """It is for comparison alone: the folders of before have none, and are models as they were."""
+    edit(copy, lambda m: m.pop("reference"))
+    assert bundle.load(copy).manifest.reference is None
 
 
 def test_a_manifest_that_is_not_json_is_refused(copy: Path) -> None:

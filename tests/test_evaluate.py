@@ -2,6 +2,7 @@
 
 import csv
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,21 @@ import pytest
 import torch
 
 from app import bundle
-from app.bundle import Thresholds
+from app.bundle import Bundle, Thresholds
+from app.engine import open_engine
+from app.signals import BOUNDS, reference
 from tests.small import small, small_mnist
-from training.data import hold_out, load
-from training.evaluate import EvaluationError, cross_validate, evaluate_on_test, keep_seeds, measure, reliability
+from training.data import Digits, hold_out, load
+from training.evaluate import (
+    EvaluationError,
+    cross_validate,
+    evaluate_on_test,
+    keep_reference,
+    keep_seeds,
+    measure,
+    reliability,
+    score_all,
+)
 from training.export import export
 from training.train import fit
 
@@ -97,6 +109,51 @@ def test_the_test_split_is_read_for_finished_runs_alone_and_each_time_logged(tmp
     assert bundle.load(unfinished.folder).manifest.metrics["seeds"] == {"small": {"0": accuracy}}
     with pytest.raises(EvaluationError, match="not evaluated yet"):
         keep_seeds(finished.folder, [unfinished.folder])
+
+
+def test_a_reference_is_of_the_held_out_digits_by_what_ships(
+    small_model: Bundle, small_parts: tuple[Digits, Digits]
+) -> None:
+    """Export keeps it: each signal's counts are those of the graph's own answers, counted here by comparison alone."""
+    kept = small_model.manifest.reference
+    assert kept
+    _, held_out = small_parts
+    images = held_out.images.numpy()
+    scores = score_all(open_engine(small_model, "onnxruntime", "cpu", 1), images)
+    values = {
+        "confidence": scores.probabilities.max(axis=1).astype(float).round(6),
+        "typicality": scores.typicality,
+        "ink_ratio": images.mean(axis=(1, 2)) / 255,
+    }
+    for name, buckets in kept.signals.items():
+        below = [int((values[name] <= bound).sum()) for bound in buckets.bounds]
+        assert list(np.cumsum(buckets.counts)) == [*below, len(held_out)]
+    read = scores.probabilities.argmax(axis=1)
+    assert list(kept.read) == [int((read == digit).sum()) for digit in range(10)]
+
+
+def test_a_reference_is_added_to_a_folder_and_nothing_else_changes(
+    small_model: Bundle, small_parts: tuple[Digits, Digits], tmp_path: Path
+) -> None:
+    """Taken out and added again, the manifest is byte for byte the same, and so is each file."""
+    folder = Path(shutil.copytree(small_model.folder, tmp_path / "model"))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    bundle.write_manifest(folder, small_model.manifest.model_copy(update={"reference": None}))
+    assert bundle.load(folder).manifest.reference is None
+    keep_reference(folder, small_parts[1])
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_the_released_reference_is_of_mnist_s_held_out_digits(data_dir: Path, released: Bundle) -> None:
+    """Counted again from the training split, it is the same but for what another CPU rounds otherwise."""
+    _, held_out = hold_out(load(data_dir, "train"), released.manifest.training["data"]["held_out"])
+    images = held_out.images.numpy()
+    again = reference(score_all(open_engine(released, "onnxruntime", "cpu", 2), images), images)
+    kept = released.manifest.reference
+    assert kept
+    assert again.signals["ink_ratio"] == kept.signals["ink_ratio"]
+    for one, other in ((again.read, kept.read), *((again.signals[n].counts, kept.signals[n].counts) for n in BOUNDS)):
+        assert np.abs(np.subtract(one, other)).sum() <= 20
 
 
 def test_cross_validation_trains_and_measures_each_fold(tmp_path: Path) -> None:

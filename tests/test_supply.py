@@ -27,6 +27,7 @@ PROJECT = PYPROJECT["project"]
 WANTED = {
     "": PROJECT["dependencies"],
     "torch": PROJECT["dependencies"] + PROJECT["optional-dependencies"]["torch"],
+    "otel": PROJECT["dependencies"] + PROJECT["optional-dependencies"]["otel"],
     "build": PYPROJECT["dependency-groups"]["build"],
 }
 PLACES = [
@@ -68,12 +69,13 @@ def test_a_lock_has_nothing_that_nobody_asks_for(name: str) -> None:
     assert all(pin.hashes for pin in pins)
 
 
-def test_the_variant_for_cuda_differs_by_what_it_adds() -> None:
+@pytest.mark.parametrize("variant", ["torch", "otel"])
+def test_a_variant_differs_by_what_it_adds(variant: str) -> None:
     """What both locks name is the same release."""
     for place in PLACES:
-        torch = installed("torch", place)
+        more = installed(variant, place)
         for name, pin in installed("", place).items():
-            assert torch[name].version == pin.version
+            assert more[name].version == pin.version
 
 
 def test_the_build_system_is_locked_too() -> None:

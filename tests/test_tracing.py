@@ -176,8 +176,16 @@ def test_who_goes_away_is_told() -> None:
     async def never(scope: Scope, receive: Receive, send: Send) -> None:
         raise asyncio.CancelledError(observe.GONE)
 
-    scope = {"type": "http", "method": "POST", "path": "/predict", "root_path": "", "headers": [], "scheme": "http"}
-    scope |= {"http_version": "1.1", "state": {"request_id": "r"}}
+    scope: Scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/predict",
+        "root_path": "",
+        "headers": [],
+        "scheme": "http",
+        "http_version": "1.1",
+        "state": {"request_id": "r"},
+    }
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(tracing.Tracing(never, provider)(scope, None, None))  # type: ignore[arg-type]  # neither is used
     (span,) = exporter.get_finished_spans()

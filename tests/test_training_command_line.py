@@ -110,6 +110,27 @@ def test_ctrl_c_keeps_the_last_epoch_which_can_be_resumed_or_used(folder: Path) 
         assert "finished runs alone" in refused.stderr
 
 
+def test_a_reference_is_added_by_one_command(folder: Path) -> None:
+    """To a folder that was made before there were any; and one whose training held nothing out is told so."""
+    done = training(folder, "train", "--recipe", "small", "--output", "models/small-1.0.0")
+    assert done.returncode == 0, done.stderr
+    manifest = folder / "models" / "small-1.0.0" / "manifest.json"
+    before = manifest.read_text()
+    told = json.loads(before)
+    assert told.pop("reference")["digits"] == 200
+    manifest.write_text(json.dumps(told))
+    done = training(folder, "reference", "models/small-1.0.0")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Of 200 held-out digits." in done.stdout
+    assert manifest.read_text() == before
+    told["training"]["data"]["held_out"] = 0
+    manifest.write_text(json.dumps(told))
+    done = training(folder, "reference", "models/small-1.0.0")
+    assert done.returncode == 1
+    assert "none was held out" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_two_runs_become_a_cascade_that_is_served(folder: Path) -> None:
     """Two trainings and one command make a model whose networks can also be asked for alone."""
     for seed in ("0", "1"):
@@ -147,7 +168,10 @@ def test_without_data_the_error_says_what_to_do(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["train", "cascade", "finetune", "evaluate", "export", "robustness", "strangers", "optimise", "study", "report"],
+    [
+        *("train", "cascade", "finetune", "evaluate", "export", "reference", "robustness", "strangers", "optimise"),
+        *("study", "report"),
+    ],
 )
 def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """--help of each says what it takes."""
