@@ -199,3 +199,16 @@ def test_the_parts_of_the_compose_file_fit_together() -> None:
     sources = yaml.safe_load((DEPLOY / "grafana/provisioning/datasources/prometheus.yml").read_text())["datasources"]
     assert sources[0]["url"] == "http://prometheus:9090"
     assert {"digitserve", "prometheus"} <= set(services)
+
+
+def test_the_document_has_every_metric_and_alert(server: Server) -> None:
+    """Those that the service exports and the rules raise, and no other."""
+    text = (ROOT / "docs" / "monitoring.md").read_text()
+    counts = text.partition("## The counts")[2].partition("\n## ")[0]
+    told = {name for row in re.findall(r"^\| (`.*?`) \|", counts, re.M) for name in re.findall(r"`([a-z_]+)", row)}
+    assert told == {re.sub("_(bucket|count|sum)$", "", name) for name in exported(server)}
+    alerts = text.partition("## The alerts")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", alerts, re.M) != []
+    assert set(re.findall(r"^\| `(\w+)` \|", alerts, re.M)) == {
+        rule["alert"] for rule in every_rule() if "alert" in rule
+    }
