@@ -31,7 +31,13 @@ from app.signals import BOUNDS, Signals, counted
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 # Bytes of the files of one worker, by the kind of what is in them: more than all labels together can take.
-ROOM = {"counter": 1 << 20, "histogram": 1 << 20, "gauge_livesum": 1 << 16, "gauge_livemax": 1 << 16}
+ROOM = {
+    "counter": 1 << 20,
+    "histogram": 1 << 20,
+    "gauge_livesum": 1 << 16,
+    "gauge_livemax": 1 << 16,
+    "gauge_livemin": 1 << 16,
+}
 
 
 def reserve_room() -> None:
