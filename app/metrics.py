@@ -50,12 +50,11 @@ def reserve_room() -> None:
         StartupError: there is none now.
     """
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    if folder is None or not hasattr(os, "posix_fallocate"):
+    if folder is None:
         return
     for kind, size in ROOM.items():
         try:
-            with (Path(folder) / f"{kind}_{os.getpid()}.db").open("ab") as file:
-                os.posix_fallocate(file.fileno(), 0, size)
+            (Path(folder) / f"{kind}_{os.getpid()}.db").write_bytes(bytes(size))
         except OSError as error:
             raise StartupError(f"{folder}: no room for what a worker counts: {error.strerror}") from None
 
