@@ -13,6 +13,7 @@ from app.problems import TAKING_PICTURES, responses
 from app.routes.body import BINARY, ONE_IMAGE, receive_body, server_timing
 from app.schemas import Explanation
 from app.service import CurrentService
+from app.signals import ink_ratio
 from app.upload import take_image
 
 router = APIRouter(tags=["predict"])
@@ -53,6 +54,7 @@ async def explain(
         score, found = None, None
         if not picture.blank:
             score = (await model.inference.one(picture.pixels, body.until)).result
+            service.metrics.saw(max(score.probabilities), score.typicality, ink_ratio(picture.pixels))
         prediction = answer(picture, score, model.thresholds, model.id, preview=True)
         service.metrics.predicted(prediction.digit, prediction.accepted)
         explained = prediction.digit if digit is None or picture.blank else digit
