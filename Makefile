@@ -8,7 +8,7 @@ DEV := $(VENV)/.dev
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test coverage check format bench bench-startup bench-networks bench-pictures bench-fairness bench-growth bench-explain lock fuzz clean
+.PHONY: help serve test coverage check format bench bench-startup bench-networks bench-pictures bench-fairness bench-growth bench-explain soak lock fuzz clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -54,6 +54,11 @@ format: $(DEV)  ## put the formatting right
 # Releases of the last week are passed over: one that was tampered with is mostly found and withdrawn in that time.
 COMPILE = $(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --exclude-newer '7 days' \
 	--custom-compile-command 'make lock' $(FLAGS)
+
+soak: $(DEV)  ## overload it, kill workers, swap models, send a million requests: a quarter of an hour
+	@$(VENV)/bin/python -m benchmarks.overload
+	@$(VENV)/bin/python -m benchmarks.faults
+	@$(VENV)/bin/python -m benchmarks.soak --plot docs/images/soak.png
 
 lock: $(DEV)  ## lock what the image installs, keeping the versions that fit (FLAGS=--upgrade for newer ones)
 	@$(COMPILE) pyproject.toml -o supply/requirements.txt
