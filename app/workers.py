@@ -31,6 +31,16 @@ class Worker(Process):
         super().__init__(config, sockets)
         self._times = drain, grace
 
+    def _healthcheck(self, timeout: float) -> bool | None:
+        """Whether it has started; None where it does not answer in time, or ends meanwhile: that is not waited out."""
+        try:
+            self.parent_conn.send(b"ping")
+            if self.parent_conn in wait([self.parent_conn, self.process.sentinel], timeout):
+                return bool(self.parent_conn.recv())
+        except (OSError, EOFError):
+            pass
+        return None
+
     @property
     def server(self) -> Server:
         if self._server is None:
