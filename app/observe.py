@@ -24,8 +24,8 @@ class Observe:
     """ASGI middleware, the outermost.
 
     ``scope["state"]["request_id"]`` is the client's own X-Request-ID if that is a sane token, else a new one, and
-    every answer has it. ``scope["state"]["task"]`` is what answers it. ``scope["path_label"]`` is what it is
-    counted under, and ``scope["rejected"]`` why it was refused, where the app sets them.
+    every answer has it. ``scope["path_label"]`` is what it is counted under, and ``scope["rejected"]`` why it was
+    refused, where the app sets them.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, log: AccessLog | None) -> None:
@@ -39,7 +39,7 @@ class Observe:
         id_header = request_id_of(scope["headers"])
         request_id = id_header.decode()
         state = scope.setdefault("state", {})
-        state["request_id"], state["task"] = request_id, asyncio.current_task()
+        state["request_id"] = request_id
         status = 499  # as nginx has it: the client went away before it was answered
 
         async def send_with_id(message: Message) -> None:
@@ -54,7 +54,8 @@ class Observe:
             await self.app(scope, receive, send_with_id)
         except asyncio.CancelledError as error:
             if error.args == (SLOW,) and status == 499:
-                state["task"].uncancel()
+                if task := asyncio.current_task():
+                    task.uncancel()
                 late = SlowRequestError("The body came too slowly, and was not waited for.")
                 await answer_to(scope, late)(scope, receive, send_with_id)
             elif error.args != (GONE,):

@@ -158,6 +158,13 @@ class Protocol(HttpToolsProtocol):
             if not keep:
                 self.transport.close()
 
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        """Start the work on a request, and keep hold of it for the day that it is to be stopped."""
+        task = self.loop.create_task(cycle.run_asgi(app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+        cycle.scope["state"]["task"] = task
+
     def on_body(self, body: bytes) -> None:
         """Keep a part of a body. The app is woken when there is much of it, or all: not for each byte that comes."""
         if self._shedding or self.cycle.response_complete:
