@@ -76,10 +76,16 @@ class Supervisor(Multiprocess):
             self.keep_subprocess_alive()
             self.pass_on()
         self.terminate_all()
-        time.sleep(max(0.0, self._times[0] - SOONER))
+        until = time.monotonic() + self._times[0] - SOONER
+        while (alive := self._alive()) and (left := until - time.monotonic()) > 0:  # after Ctrl-C they end at once
+            wait(alive, left)
         for listener in self.sockets:
             turn_away(listener.fileno())
         self.join_all()
+
+    def _alive(self) -> list[int]:
+        """What tells the end of each worker that has not ended."""
+        return [process.process.sentinel for process in self.processes if process.process.is_alive()]
 
     def keep_subprocess_alive(self) -> None:
         for index, process in enumerate(self.processes):
