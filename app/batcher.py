@@ -160,8 +160,7 @@ class Batcher(Generic[Item, Result]):
             except IndexError:  # and no look before it: at a forced end another thread empties the line
                 break
             if waiting.until < now:
-                late = DeadlineError("There was no time left when the picture's turn came.")
-                self._loop.call_soon_threadsafe(settle, waiting, late)
+                self._loop.call_soon_threadsafe(settle, waiting, DeadlineError())
             elif not waiting.future.done():
                 batch.append(waiting)
         return batch

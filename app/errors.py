@@ -88,6 +88,9 @@ class OverloadedError(DigitserveError):
 class DeadlineError(DigitserveError):
     """The answer would have come too late, and was not worked out."""
 
+    def __init__(self, message: str = "There was no time left when the picture's turn came.") -> None:
+        super().__init__(message)
+
 
 class NotReadyError(DigitserveError):
     """The service is starting or stopping."""

@@ -97,7 +97,7 @@ class Service:
     ) -> Result:
         def in_time() -> Result:
             if time.perf_counter() > until:
-                raise DeadlineError("There was no time left when the picture's turn came.")
+                raise DeadlineError
             return work(*args, **kwargs)
 
         return await asyncio.get_running_loop().run_in_executor(self.pool, in_time)

@@ -108,14 +108,6 @@ def describe(settings: Settings, model: Bundle, engine: Engine) -> Info:
         ),
         engine=engine.name,
         device=engine.device,
-        limits=Limits(
-            max_body_bytes=settings.max_body_bytes,
-            max_pixels=settings.max_pixels,
-            max_inflight=settings.max_inflight,
-            max_inflight_pixels=settings.max_inflight_pixels,
-            max_batch=settings.max_batch,
-            max_batch_bytes=settings.max_batch_bytes,
-            deadline_ms=settings.deadline_ms,
-        ),
+        limits=Limits(**{name: getattr(settings, name) for name in Limits.model_fields}),
         thresholds=manifest.thresholds(engine.name, settings.network),
     )

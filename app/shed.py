@@ -21,8 +21,8 @@ INFER = b"/v2/models/", b"/infer"
 _, SLUG, TITLE = TABLE[OverloadedError]
 PROBLEM = (
     f'{{"type":"urn:problem-type:digitserve:{SLUG}","title":"{TITLE}","status":503,"detail":"{TOO_MANY}",'
-    '"request_id":"%s"}}'
-).replace("}}", "}")
+    '"request_id":"%s"}'
+)
 PROTOCOL_ERROR = f'{{"error":"{TOO_MANY}"}}'
 
 

@@ -18,7 +18,8 @@ from typing import Any
 import httpx
 
 from app.schemas import EXAMPLE_IMAGE
-from benchmarks.pinned import bench, resident_mb, serving
+from benchmarks.pinned import bench, serving
+from benchmarks.startup import resident_megabytes
 
 CONNECTIONS = 4000  # more than may wait, or there would be no overload
 SLOW_MS, SLOW_BATCH = "20", "16"  # of the slow engine: a batch takes so long, whatever is in it
@@ -53,7 +54,7 @@ class Beside:
             with httpx.Client(timeout=30) as client:  # a new connection each time, as a supervisor has
                 self.unwell += client.get(f"{self.url}/readyz").status_code != 200
             self.health = max(self.health, time.perf_counter() - began)
-            self.memory = max(self.memory, resident_mb(self.pid))
+            self.memory = max(self.memory, resident_megabytes(self.pid))
 
     def _ask_digit(self) -> None:
         with httpx.Client(timeout=30) as client:
@@ -66,7 +67,7 @@ class Beside:
 
 def overload(url: str, pid: int, rate: float, seconds: float) -> dict[str, Any]:
     """Ask too much, and see."""
-    before = resident_mb(pid)
+    before = resident_megabytes(pid)
     with Beside(url, pid) as beside:
         found = bench(url, "--rate", str(rate), "--connections", str(CONNECTIONS), "--seconds", str(seconds))
     began = time.perf_counter()

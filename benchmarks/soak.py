@@ -23,7 +23,8 @@ from PIL import Image
 from app.bench import golden_digits, loop_factory, prepare
 from app.load import Load
 from benchmarks.fairness import photograph
-from benchmarks.pinned import LOAD_CORE, descriptors, resident_mb, serving
+from benchmarks.pinned import LOAD_CORE, descriptors, serving
+from benchmarks.startup import resident_megabytes
 
 SLICE = 5.0  # seconds from one look at the service to the next
 WARM = 0.1  # share of the requests after which memory is compared
@@ -96,7 +97,7 @@ def soak(url: str, pid: int, count: int) -> tuple[list[tuple[int, float, int]], 
                 tally = runner.run(Load((host, int(port)), requests, 16, SLICE).run())
             sent += tally.requests
             others += tally.errors
-            looks.append((sent, resident_mb(pid), descriptors(pid)))
+            looks.append((sent, resident_megabytes(pid), descriptors(pid)))
             rate = sent / (time.perf_counter() - began)
             print(
                 f"\r{sent:,} of {count:,}  {looks[-1][1]:.1f} MB  {looks[-1][2]} descriptors  {rate:,.0f}/s  ",

@@ -78,11 +78,6 @@ def running(*flags: str, module: str = "app", **environment: str) -> Iterator[Se
             process.wait(timeout=20)
 
 
-def rss_mb(pid: int) -> float:
-    """Resident memory of a process."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
 def wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> str:
     """Wait until the server says where it listens, and is ready there."""
     deadline = time.monotonic() + 30

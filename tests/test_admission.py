@@ -11,8 +11,9 @@ from PIL import Image
 
 from app.admission import LONGEST, Admission
 from app.errors import OverloadedError
+from tests.hostile import memory
 from tests.pictures import Grey, encode, png
-from tests.running import rss_mb, running
+from tests.running import running
 
 
 def test_requests_come_and_go() -> None:
@@ -109,8 +110,11 @@ def test_what_cannot_be_in_time_is_not_begun(seven: Grey) -> None:
     """Those that waited past their deadline are answered 504, and the engine has not seen them."""
     slow = {"FAULTY_SLOW_MS": "500", "DIGITS_BATCH_MAX": "1", "DIGITS_DEADLINE_MS": "700"}
     with running(module="benchmarks.faulty", **slow) as server:
+
+        def ask(_: int) -> httpx.Response:
+            return httpx.post(f"{server.url}/predict", files={"file": png(seven)}, timeout=20)
+
         with ThreadPoolExecutor(6) as pool:
-            ask = lambda _: httpx.post(f"{server.url}/predict", files={"file": png(seven)}, timeout=20)  # noqa: E731
             answers = list(pool.map(ask, range(6)))
         statuses = Counter(answer.status_code for answer in answers)
         assert set(statuses) == {200, 504}
@@ -131,10 +135,10 @@ def test_large_pictures_wait_by_their_pixels() -> None:
             return httpx.post(f"{server.url}/predict", files={"file": body}, timeout=60).status_code
 
         httpx.post(f"{server.url}/predict", files={"file": body}, timeout=60).raise_for_status()
-        before = rss_mb(server.pid)
+        before = memory(server.pid, "VmRSS")
         with ThreadPoolExecutor(64) as pool:
             statuses = Counter(pool.map(post, range(64)))
         assert set(statuses) == {200, 503}
         assert statuses[200] >= 2
-        assert rss_mb(server.pid) < before + 300
+        assert memory(server.pid, "VmRSS") < before + 286  # MiB
         assert httpx.get(f"{server.url}/readyz").status_code == 200
