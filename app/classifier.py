@@ -93,7 +93,6 @@ def answer(
         confidence = max(probabilities)
         digit = probabilities.index(confidence)
         reason = "several_digits" if picture.several else doubt(confidence, score.typicality, thresholds)
-    seen = {"preview": as_data_uri(picture.pixels)} if preview else {}
     return Prediction(
         digit=digit,
         confidence=confidence,
@@ -109,7 +108,7 @@ def answer(
             box=BoxInfo.of(picture.box) if picture.box else None,
         ),
         model=model,
-        **seen,
+        preview=as_data_uri(picture.pixels) if preview else "",
     )
 
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:  # not in the base install
 
 logger = logging.getLogger(__name__)
 
-SAMPLED = 0.5  # seconds from one look at the queue to the next
+SAMPLED = 0.5  # seconds from one look at the queue and the counts to the next
 EXPOSED = ["X-Request-ID", "Server-Timing", "Retry-After"]  # headers that a page of another origin may read
 
 
@@ -104,6 +104,7 @@ def create_app(settings: Settings, tracer_provider: "TracerProvider | None" = No
                 await reloader.close()
                 await watch.close()
                 await service.model.inference.close()
+                metrics.settle()
                 if tracer_provider:
                     await close(tracer_provider)
 
@@ -138,9 +139,10 @@ def create_app(settings: Settings, tracer_provider: "TracerProvider | None" = No
 
 
 async def sample(service: Service) -> None:
-    """Note how many pictures wait, now and then: it may be another worker that is asked for the metrics."""
+    """Bring the counts up to date, now and then: it may be another worker that is asked for the metrics."""
     while True:
         service.count_waiting()
+        service.metrics.settle()
         await asyncio.sleep(SAMPLED)
 
 

@@ -26,6 +26,7 @@ TRIM = 0.3  # of full ink: where the box that is fitted into 20x20 begins
 FULL = 80  # percentile of a stroke's pixels that counts as full ink
 NEAR = 0.25  # of the digit's size: a small piece that is nearer is part of it, as the bar of a 5 is
 ROWS, COLUMNS = np.indices((SIZE, SIZE)).reshape(2, -1)
+MASS = np.stack([np.ones_like(ROWS), COLUMNS, ROWS]).astype(np.float32)  # exact: every sum is below 2**24
 BORDER = np.flatnonzero((ROWS % (SIZE - 1) == 0) | (COLUMNS % (SIZE - 1) == 0))
 
 Grey = NDArray[np.uint8]
@@ -82,10 +83,10 @@ def is_fitted(grey: Grey, lightest: float) -> bool:
     left, top, width, height = cv2.boundingRect(ink)
     if width > BOX or height > BOX:
         return False
-    moments = cv2.moments(grey)
-    for first, extent, moment in ((left, width, "m10"), (top, height, "m01")):
+    mass, across, down = MASS.dot(grey.ravel().astype(np.float32)).tolist()  # cv2.moments takes twice as long
+    for first, extent, moment in ((left, width, across), (top, height, down)):
         free = first > 0 and first + extent < SIZE
-        if free and abs(moments[moment] / moments["m00"] - (SIZE - 1) / 2) > OFF_CENTRE:
+        if free and abs(moment / mass - (SIZE - 1) / 2) > OFF_CENTRE:
             return False
     return True
 

@@ -49,7 +49,7 @@ class Observe:
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", id_header)]
             await send(message)
 
-        self.metrics.in_flight.inc()
+        self.metrics.in_flight += 1
         try:
             await self.app(scope, receive, send_with_id)
         except asyncio.CancelledError as error:
@@ -62,7 +62,7 @@ class Observe:
                 raise
         finally:
             seconds = time.perf_counter() - started
-            self.metrics.in_flight.dec()
+            self.metrics.in_flight -= 1
             self.metrics.answered(bounded(scope["method"]), label(scope), status, seconds)
             if "rejected" in scope:
                 self.metrics.rejected(scope["rejected"])

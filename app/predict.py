@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from app.errors import DigitserveError, ServiceError, UsageError
@@ -16,7 +17,6 @@ from app.folder import Found, find
 from app.outcome import Outcome
 from app.output import Format, Output, open_output
 from app.progress import Progress
-from app.schemas import Prediction, Reading
 from app.settings import Settings
 
 Tell = Callable[[Sequence[Outcome]], None]
@@ -199,20 +199,20 @@ def here(given: argparse.Namespace) -> Reader:
     engine = open_engine(model, settings.engine, settings.device, settings.threads, settings.network)
     thresholds = model.manifest.thresholds(engine.name, settings.network)
 
-    def read_one(data: bytes) -> Prediction | Reading:
+    def read_one(data: bytes) -> dict[str, Any]:
         if given.read:
             from app import reader  # and with it OpenCV
 
-            return reader.read(data, settings.max_pixels, engine, thresholds, model.manifest.id)
+            return reader.read(data, settings.max_pixels, engine, thresholds, model.manifest.id).model_dump()
         picture = prepare(data, settings.max_pixels)
         scored = None if picture.blank else score(engine, [picture.pixels])[0]
-        return answer(picture, scored, thresholds, model.manifest.id)
+        return answer(picture, scored, thresholds, model.manifest.id).to_dict()
 
     def outcome_of(file: str, error: str | None) -> Outcome:
         if error:
             return Outcome(file, None, error)
         try:
-            return Outcome(file, read_one(Path(file).read_bytes()).model_dump(exclude_unset=True))
+            return Outcome(file, read_one(Path(file).read_bytes()))
         except OSError as fault:
             return Outcome(file, None, fault.strerror)
         except DigitserveError as fault:

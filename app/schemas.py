@@ -1,8 +1,9 @@
 """What the API takes and answers, as its OpenAPI document shows it."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from app.box import Box
 from app.bundle import Thresholds
@@ -44,7 +45,12 @@ class ImageBody(BaseModel):
     image: str = Field(description="The image file in base64, bare or as a data: URI.")
 
 
-class BoxInfo(Answer):
+# What an answer of /predict is made of are dataclasses: pydantic makes its models at nine times the price, and checks
+# values that are our own. They are described as the models are.
+
+
+@dataclass(slots=True)
+class BoxInfo:
     """Where ink is, in pixels of the picture, upright."""
 
     left: int
@@ -57,40 +63,57 @@ class BoxInfo(Answer):
         return cls(left=box.left, top=box.top, width=box.width, height=box.height)
 
 
-class PageInfo(Answer):
+@dataclass(slots=True)
+class PageInfo:
     """What was sent."""
 
     format: Literal["PNG", "JPEG", "WEBP", "BMP", "GIF"]
-    width: int = Field(description="in pixels, upright")
-    height: int = Field(description="in pixels, upright")
-    inverted: bool = Field(description="whether it was dark on light")
+    width: Annotated[int, Field(description="in pixels, upright")]
+    height: Annotated[int, Field(description="in pixels, upright")]
+    inverted: Annotated[bool, Field(description="whether it was dark on light")]
 
 
+@dataclass(slots=True)
 class InputInfo(PageInfo):
     """What was sent, and what was done to it before it was read."""
 
-    normalized: bool = Field(description="whether it was cut out, resized and centred as MNIST's digits are")
-    box: BoxInfo | None = Field(description="where the digit is; null where it was not looked for, or there is none")
+    normalized: Annotated[bool, Field(description="whether it was cut out, resized and centred as MNIST's digits are")]
+    box: Annotated[
+        BoxInfo | None, Field(description="where the digit is; null where it was not looked for, or there is none")
+    ]
 
 
-class Prediction(Answer):
+@dataclass(slots=True)
+class Prediction:
     """The digit that is read, and whether it can be relied on."""
 
-    digit: Annotated[int, Field(ge=0, le=9)] | None = Field(
-        description="the best guess, accepted or not; null where there is no ink"
-    )
-    confidence: Annotated[float, Field(ge=0, le=1)] | None = Field(description="the probability of that digit")
-    probabilities: list[float] = Field(description="of the digits 0 to 9; empty where there is no ink")
-    accepted: bool = Field(description="whether the answer meets the model's thresholds")
-    reason: Reason | None = Field(description="why it was not accepted")
+    digit: Annotated[
+        Annotated[int, Field(ge=0, le=9)] | None,
+        Field(description="the best guess, accepted or not; null where there is no ink"),
+    ]
+    confidence: Annotated[
+        Annotated[float, Field(ge=0, le=1)] | None, Field(description="the probability of that digit")
+    ]
+    probabilities: Annotated[list[float], Field(description="of the digits 0 to 9; empty where there is no ink")]
+    accepted: Annotated[bool, Field(description="whether the answer meets the model's thresholds")]
+    reason: Annotated[Reason | None, Field(description="why it was not accepted")]
     input: InputInfo
-    model: str = Field(description="name and version of the model that answered")
-    preview: str = Field("", description="the 28x28 picture that the network saw, as a data: URI; only if asked for")
+    model: Annotated[str, Field(description="name and version of the model that answered")]
+    preview: Annotated[
+        str, Field(description="the 28x28 picture that the network saw, as a data: URI; only if asked for")
+    ] = ""
 
     def to_json(self) -> bytes:
         """This as the service answers it: without a preview that nobody asked for."""
-        # What model_dump_json calls, less its copy to str and back.
-        return self.__pydantic_serializer__.to_json(self, exclude_unset=True)
+        return PREDICTION.to_json(self, exclude_defaults=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same, as values."""
+        values: dict[str, Any] = PREDICTION.to_python(self, exclude_defaults=True)
+        return values
+
+
+PREDICTION = TypeAdapter(Prediction).serializer
 
 
 class Explanation(Answer):

@@ -28,6 +28,7 @@ from tests.test_reader import page
 Digits = list[tuple[int, Grey]]
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 SIGNALS = ("confidence", "typicality", "ink_ratio")
+SETTLED = 1.0  # seconds: workers bring their counts up to date twice a second
 needs_promtool = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="promtool is not installed (Debian: apt install prometheus)"
 )
@@ -161,6 +162,7 @@ def test_workers_are_added_up(digits: Digits) -> None:
     with running(DIGITS_WORKERS="2") as server:
         for _, image in digits * 2:
             httpx.post(f"{server.url}/predict", files={"file": png(image)}).raise_for_status()
+        time.sleep(SETTLED)
         for _ in range(6):
             text = httpx.get(f"{server.url}/metrics").text
             told = samples(text)
@@ -192,7 +194,7 @@ def test_the_queue_is_what_waits_in_all_workers(seven: Grey) -> None:
         while any(thread.is_alive() for thread in threads):
             sizes.append(asked(server)["digits_queue_size", ()])
         assert 8 <= max(sizes) <= 11
-        time.sleep(1)  # the workers look twice a second
+        time.sleep(SETTLED)
         assert [asked(server)["digits_queue_size", ()] for _ in range(6)] == [0] * 6
 
 

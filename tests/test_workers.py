@@ -16,6 +16,7 @@ import pytest
 from app.bundle import Bundle
 from tests.pictures import Grey, png
 from tests.running import Server, running
+from tests.test_metrics import SETTLED
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,7 @@ def test_counts_are_of_all_workers_together(two: Server, seven: Grey) -> None:
     before = answered(two)
     for _ in range(30):  # a connection each, so that both workers have some
         assert httpx.post(f"{two.url}/predict", files={"file": png(seven)}).json()["digit"] == 7
+    time.sleep(SETTLED)
     assert {answered(two) for _ in range(10)} == {before + 30}
 
 
@@ -55,6 +57,7 @@ def test_a_killed_worker_is_replaced_while_the_other_serves(two: Server, seven: 
         assert time.monotonic() < deadline, "no new worker came"
         httpx.post(f"{two.url}/predict", files={"file": png(seven)}, timeout=20).raise_for_status()
     assert len(now & before) == 1
+    time.sleep(SETTLED)
     in_flight = re.search(r"http_requests_in_flight ([\d.]+)", httpx.get(f"{two.url}/metrics").text)
     assert in_flight
     assert float(in_flight[1]) <= 1  # the question itself

@@ -66,7 +66,7 @@ async def read_digit(
         if not picture.blank:
             completed = await model.inference.one(picture.pixels, body.until)
             score, queue_seconds, run_seconds = completed.result, completed.queue_seconds, completed.run_seconds
-            service.metrics.queue_seconds.observe(queue_seconds)
+            service.metrics.queued(queue_seconds)
     prediction = answer(picture, score, model.thresholds, model.id, preview)
     if score is not None:
         service.metrics.saw(prediction.confidence or 0.0, score.typicality, ink_ratio(picture.pixels))
