@@ -7,13 +7,16 @@ request never becomes one.
 """
 
 import asyncio
+import re
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from starlette.types import Message
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app.observe import GONE, SLOW
 from app.problems import unheard
@@ -22,39 +25,60 @@ MAX_HEAD = 65_536  # bytes of a request's head, give or take a packet
 WINDOW = 10.0  # seconds over which the rate of a body is taken
 UNREAD = 60.0  # seconds for which a client may leave an answer unread
 
+# Headers in which there is nothing that uvicorn would object to, and nothing that it would have to see to.
+PLAIN_LINES = re.compile(rb"(?:(?!connection:|transfer-encoding:)[a-z0-9-]+: [^\x00-\x08\x0a-\x1f\x7f]*\r\n)*")
 
-class Gathering:
-    """A transport that keeps the head of an answer until its body comes, or until the event loop has turned."""
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport, self._loop = transport, loop
-        self._head = b""
+class Cycle(RequestResponseCycle):
+    """uvicorn's request and answer, but that the head of an answer waits for its body, and that the headers of one
+    which is all there are checked together."""
 
-    def write(self, data: bytes) -> None:
-        if self._head:
-            data, self._head = self._head + data, b""
-        elif data.startswith(b"HTTP/") and data.endswith(b"\r\n\r\n"):
-            self._head = data
-            self._loop.call_soon(self._flush)
-            return
-        self._write(data)
+    _head: Message | None = None
 
-    def _flush(self) -> None:
-        if self._head:
-            head, self._head = self._head, b""
-            self._write(head)
+    async def send(self, message: Any) -> None:
+        if self.transport.is_closing():  # the client has gone, and uvicorn is told in a turn of the loop
+            self.disconnected = True
+        elif message["type"] == "http.response.start" and not self.response_started:
+            self._head = message
+        else:
+            if head := self._head:
+                self._head = None
+                if message["type"] == "http.response.body" and self._send_whole(head, message):
+                    return
+                await super().send(head)  # type: ignore[arg-type]  # uvicorn's types of messages are its own
+            await super().send(message)
 
-    def _write(self, data: bytes) -> None:
-        if not self._transport.is_closing():  # uvloop's raises if the client has gone, a turn before uvicorn is told
-            self._transport.write(data)
+    def _send_whole(self, head: Message, message: Message) -> bool:
+        """Send an answer that is all there, as most are; False, with nothing done, if it is anything else."""
+        headers, body = list(head.get("headers", ())), message.get("body", b"")
+        if (
+            message.get("more_body")
+            or self.flow.write_paused
+            or self.scope["method"] == "HEAD"
+            or (b"content-length", b"%d" % len(body)) not in headers
+        ):
+            return False
+        lines = written(headers)
+        if not PLAIN_LINES.fullmatch(lines) or lines.count(b"\n") != len(headers):
+            return False
+        self.response_started = self.response_complete = True
+        self.waiting_for_100_continue = False
+        self.transport.write(whole(head["status"], written(self.default_headers) + lines, body, self.keep_alive))
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
+        return True
 
-    def close(self) -> None:
-        self._flush()
-        self._transport.close()
 
-    def __getattr__(self, name: str) -> Any:
-        """All else is the transport's own."""
-        return getattr(self._transport, name)
+def written(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Headers as lines."""
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
+
+
+def whole(status: int, lines: bytes, body: bytes, keep_alive: bool) -> bytes:
+    """An answer, from its first byte to its last."""
+    return b"".join((STATUS_LINE[status], lines, b"\r\n" if keep_alive else b"connection: close\r\n\r\n", body))
 
 
 class Nowhere(list[tuple[bytes, bytes]]):
@@ -62,6 +86,9 @@ class Nowhere(list[tuple[bytes, bytes]]):
 
     def append(self, header: tuple[bytes, bytes]) -> None:
         pass
+
+
+NOWHERE = Nowhere()
 
 
 @dataclass(frozen=True)
@@ -102,7 +129,7 @@ class Protocol(HttpToolsProtocol):
         self._shedding = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        super().connection_made(Gathering(transport, self.loop))  # type: ignore[arg-type]  # it is one in all that is used
+        super().connection_made(transport)
         if len(self.connections) > self._patience.connections:
             self._refuse(503, "connections")
 
@@ -127,7 +154,7 @@ class Protocol(HttpToolsProtocol):
         if not self._shed():
             super().on_headers_complete()
         self._stage, self._number = Stage.BODY, self._number + 1
-        self.headers = Nowhere()
+        self.headers = NOWHERE
         if self._service and self._service.draining and self.cycle:
             self.cycle.keep_alive = False
 
@@ -144,9 +171,8 @@ class Protocol(HttpToolsProtocol):
             return False
         headers, body = refusal
         self._shedding = True
-        lines = [b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *headers)]
         keep = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-        answer = b"".join((STATUS_LINE[503], *lines, b"\r\n" if keep else b"connection: close\r\n\r\n", body))
+        answer = whole(503, written((*self.server_state.default_headers, *headers)), body, keep)
         # Not at once: libuv goes on reading for as long as there is much to read, so that clients which are refused and
         # ask again within the same turn of the loop would keep all work from being done, for seconds.
         self.loop.call_soon(self._send_refusal, answer, keep)
@@ -160,6 +186,7 @@ class Protocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         """Start the work on a request, and keep hold of it for the day that it is to be stopped."""
+        cycle.__class__ = Cycle  # there is no other way in: uvicorn names its own where it makes one
         task = self.loop.create_task(cycle.run_asgi(app))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import re
 import socket
 import time
@@ -11,8 +12,11 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.types import Message, Receive, Scope, Send
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from app.protocol import Gathering
+from app.protocol import Cycle
 from tests.pictures import Grey, png
 from tests.running import Server, running
 
@@ -35,46 +39,86 @@ class Transport:
         return self.closed
 
 
-HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n"
+Headers = list[tuple[bytes, bytes]]
+FOUR: Headers = [(b"content-type", b"text/plain"), (b"content-length", b"4")]
+
+
+def start(headers: Headers, status: int = 200) -> Message:
+    return {"type": "http.response.start", "status": status, "headers": headers}
+
+
+def body(content: bytes, more: bool = False) -> Message:
+    return {"type": "http.response.body", "body": content, "more_body": more}
+
+
+def sent(
+    kind: type[RequestResponseCycle], messages: list[Message], method: str = "GET", keep_alive: bool = True
+) -> tuple[list[bytes], bool]:
+    """What is written for an app that sends these messages, and whether the connection is closed then."""
+    transport: Any = Transport()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        for message in messages:
+            await send(message)
+
+    async def answer() -> None:
+        cycle = kind(
+            scope={"method": method},  # type: ignore[typeddict-item]  # all that is used of one
+            transport=transport,
+            flow=FlowControl(transport),
+            logger=logging.getLogger("silent"),
+            access_logger=logging.getLogger("silent"),
+            access_log=False,
+            default_headers=[(b"date", b"today")],
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=keep_alive,
+            on_response=lambda: None,
+        )
+        await cycle.run_asgi(app)  # type: ignore[arg-type]  # uvicorn's types are its own
+
+    logging.getLogger("silent").disabled = True
+    asyncio.run(answer())
+    return transport.written, transport.closed
 
 
 @pytest.mark.parametrize(
-    ("parts", "written"),
+    ("writes", "messages", "more"),
     [
-        ([HEAD, b"body"], [HEAD + b"body"]),
-        ([HEAD, b"bo", b"dy"], [HEAD + b"bo", b"dy"]),
-        ([HEAD, b"body", HEAD, b"body"], [HEAD + b"body"] * 2),
-        ([b"HTTP/1.1 100 Continue\r\n\r\n", HEAD, b"body"], [b"HTTP/1.1 100 Continue\r\n\r\n" + HEAD, b"body"]),
-        ([HEAD], [HEAD]),
+        (1, [start(FOUR), body(b"four")], {}),
+        (1, [start(FOUR), body(b"four")], {"keep_alive": False}),
+        (1, [start([(b"content-length", b"0")]), body(b"")], {}),
+        (2, [start(FOUR), body(b"four")], {"method": "HEAD"}),
+        (2, [start([*FOUR, (b"connection", b"close")]), body(b"four")], {}),
+        (2, [start([*FOUR, (b"Connection", b"close")]), body(b"four")], {}),
+        (3, [start(FOUR), body(b"fo", more=True), body(b"ur")], {}),
+        (2, [start([(b"content-type", b"text/plain")]), body(b"four")], {}),
+        (2, [start([*FOUR, (b"transfer-encoding", b"chunked")]), body(b"four")], {}),
+        (2, [start([], status=204), body(b"")], {}),
+        (2, [start(FOUR), body(b"too long")], {}),
+        (2, [start(FOUR), body(b"few")], {}),
+        (1, [start([*FOUR, (b"x", b"a\r\nset-cookie: b")]), body(b"four")], {}),
+        (1, [start([*FOUR, (b"x", b"a\nb")]), body(b"four")], {}),
+        (1, [start([*FOUR, (b"x y", b"a")]), body(b"four")], {}),
+        (1, [start([*FOUR, (b"x: y\r\nz", b"a")]), body(b"four")], {}),
+        (1, [start([*FOUR, (b"x", b"\0")]), body(b"four")], {}),
+        (2, [body(b"four")], {}),
+        (2, [], {}),
     ],
 )
-def test_a_head_goes_with_what_follows_or_when_the_loop_has_turned(parts: list[bytes], written: list[bytes]) -> None:
-    """Every byte is written once and in order, a head with its body; one that nothing follows is not kept back."""
-    transport = Transport()
-
-    async def write() -> None:
-        gathering = Gathering(transport, asyncio.get_running_loop())  # type: ignore[arg-type]  # all that is used of one
-        for part in parts:
-            gathering.write(part)
-        await asyncio.sleep(0)
-        assert not gathering.is_closing()
-
-    asyncio.run(write())
-    assert transport.written == written
+def test_an_answer_is_as_uvicorn_would_send_it(writes: int, messages: list[Message], more: dict[str, Any]) -> None:
+    """Byte for byte, good or bad, and the connection is kept or closed as there; one that is all there is one write."""
+    mine, closed = sent(Cycle, messages, **more)
+    theirs, closed_there = sent(RequestResponseCycle, messages, **more)
+    assert (b"".join(mine), closed) == (b"".join(theirs), closed_there)
+    assert len([part for part in mine if part]) <= writes
 
 
-def test_closing_writes_what_was_kept() -> None:
-    """A connection that is closed after a head has sent that head."""
-    transport = Transport()
-
-    async def write() -> None:
-        gathering = Gathering(transport, asyncio.get_running_loop())  # type: ignore[arg-type]  # all that is used of one
-        gathering.write(HEAD)
-        gathering.close()
-        await asyncio.sleep(0)
-
-    asyncio.run(write())
-    assert (transport.written, transport.closed) == ([HEAD], True)
+def test_a_head_without_a_body_becomes_an_error() -> None:
+    """An app that fails after it has sent a head has sent nothing yet, and the client is told that it failed."""
+    written, closed = sent(Cycle, [start(FOUR)])
+    assert b"".join(written).startswith(b"HTTP/1.1 500 ")
+    assert closed
 
 
 def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
