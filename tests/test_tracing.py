@@ -113,7 +113,7 @@ def test_each_way_to_send_a_picture_has_its_steps(seven: Grey) -> None:
         for path, picture in (("/predict?preview=true", seven), ("/predict/batch", seven), ("/read", page([[seven]]))):
             (await client.post(path, files={"file": png(picture)})).raise_for_status()
         tensor = {"name": "images", "shape": [1, 28, 28], "datatype": "UINT8", "data": seven.ravel().tolist()}
-        for path in ("/v2/models/digitnet/infer", "/v2/models/digitnet/versions/1.3.0/infer"):
+        for path in ("/v2/models/digitnet/infer", "/v2/models/digitnet/versions/1.4.0/infer"):
             (await client.post(path, json={"inputs": [tensor]})).raise_for_status()
 
     spans = asked(ask)
