@@ -57,11 +57,11 @@ def test_without_held_out_digits_nothing_is_calibrated(small_parts: tuple[Digits
 
 
 def made_up(labels: np.ndarray[tuple[int], np.dtype[np.int64]], wrong: int, seed: int) -> Scores:
-    """Scores of a network that misreads ``wrong`` digits, all among the fifty that it is least sure of."""
+    """Scores of a network that misreads ``wrong`` digits, all among the seventy that it is least sure of."""
     generator = np.random.default_rng(seed)
     confidence = generator.uniform(0.9, 1, len(labels))
-    unsure = generator.choice(len(labels), 50, replace=False)
-    confidence[unsure] = generator.uniform(0.5, 0.8, 50)
+    unsure = generator.choice(len(labels), 70, replace=False)
+    confidence[unsure] = generator.uniform(0.5, 0.8, 70)
     read = labels.copy()
     read[unsure[:wrong]] = (read[unsure[:wrong]] + 1) % 10
     probabilities = np.repeat(((1 - confidence) / 9)[:, None], 10, axis=1)
@@ -72,7 +72,7 @@ def made_up(labels: np.ndarray[tuple[int], np.dtype[np.int64]], wrong: int, seed
 def test_the_gate_passes_on_what_the_fast_network_may_misread() -> None:
     """Where the fast network errs only when unsure, the cascade reads as well as the careful one."""
     labels = np.random.default_rng(0).integers(0, 10, 5_000)
-    fast, careful = made_up(labels, 45, 1), made_up(labels, 10, 2)
+    fast, careful = made_up(labels, 60, 1), made_up(labels, 10, 2)
     fitted = fit_cascade(fast, careful)
     both = together(fast, careful, fitted.gate)
     assert (both.probabilities.argmax(axis=1) != labels).sum() <= 10
