@@ -170,6 +170,17 @@ class Committee(Network):
         committee.head.bias.copy_(torch.stack([network.head.bias for network in networks]).mean(dim=0))
         return committee
 
+    @torch.no_grad()
+    def apart(self, configs: Sequence[dict[str, Any]]) -> list[DigitNet]:
+        """Take it apart into networks, with these configs, whose mean it is."""
+        networks = [DigitNet(**config) for config in configs]
+        heads = self.head.weight.split([network.head.in_features for network in networks], dim=1)
+        for network, layers, weight in zip(networks, self.members, heads, strict=True):
+            network.layers.load_state_dict(layers.state_dict())
+            network.head.weight.copy_(weight * len(networks))
+            network.head.bias.copy_(self.head.bias)
+        return networks
+
 
 ARCHITECTURES: dict[str, type[Network]] = {"Committee": Committee, "DigitNet": DigitNet, "SimpleCNN": SimpleCNN}
 

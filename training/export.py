@@ -195,11 +195,30 @@ def read_model(folder: Path) -> Run:
     if model.manifest.cascades:
         raise ExportError(f"{folder} is a cascade: name the folders of the runs that it was made from")
     (name,) = model.manifest.networks
-    told = model.manifest.training["runs"][0]
+    return told_run(model.manifest.training["runs"][0], read_network(model, name))
+
+
+def read_committee(folder: Path) -> list[Run]:
+    """Take up the runs that the careful network of a cascade was made from.
+
+    Raises:
+        ExportError: the folder is of no cascade with a committee.
+    """
+    model = bundle.load(folder)
+    committee = read_network(model, "careful") if model.manifest.cascades else None
+    if not isinstance(committee, Committee):
+        raise ExportError(f"{folder} has no committee of careful networks")
+    networks = committee.apart(model.manifest.networks["careful"].config["members"])
+    told = model.manifest.training["runs"][1:]  # the first is the fast one's
+    return [told_run(each, network) for each, network in zip(told, networks, strict=True)]
+
+
+def told_run(told: dict[str, Any], network: Network) -> Run:
+    """A run as the manifest of a model tells of it."""
     return Run(
         recipe=from_dict(told["recipe"]),
         seed=told["seed"],
-        network=read_network(model, name),
+        network=network,
         history=[Epoch(**epoch) for epoch in told["history"]],
         seconds=told["seconds"],
     )
