@@ -47,6 +47,7 @@ class Batcher(Generic[Item, Result]):
         max_batch: items in one call at most.
         max_wait: seconds that a batch waits for more items before it runs.
         max_waiting: items that may wait; one more is refused.
+        one_a_turn: in the event loop, whether others have their turn after each batch, and not when none is full.
         on_batch: told of each batch that ran: how many items it had, and how many seconds it took.
     """
 
@@ -58,12 +59,14 @@ class Batcher(Generic[Item, Result]):
         max_batch: int,
         max_wait: float = 0.0,
         max_waiting: int,
+        one_a_turn: bool = False,
         on_batch: Callable[[int, float], None] = lambda size, seconds: None,
     ) -> None:
         self._run = run
         self._max_batch = max_batch
         self._max_wait = max_wait
         self._max_waiting = max_waiting
+        self._one_a_turn = one_a_turn
         self._on_batch = on_batch
         self._executor = executor
         self._waiting: deque[Waiting[Item, Result]] = deque()
@@ -133,7 +136,7 @@ class Batcher(Generic[Item, Result]):
             # All batches that are full, for under overload the loop's next turn may be far away.
             while batch := self._take():
                 self._finish(batch, *self._outcome(batch))
-                if len(self._waiting) < self._max_batch:
+                if self._one_a_turn or len(self._waiting) < self._max_batch:
                     break
             self._end()
         elif batch := self._take():

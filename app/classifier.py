@@ -56,15 +56,15 @@ def prepare_decoded(picture: Picture, mode: Mode = "auto") -> Prepared:
     result = normalize(picture.pixels, mode)
     box = picture.in_picture(result.box) if result.box else None
     return Prepared(
-        pixels=result.pixels,
-        format=picture.format,
-        width=picture.width,
-        height=picture.height,
-        normalized=result.normalized,
-        inverted=result.inverted,
-        blank=result.blank,
-        several=result.several,
-        box=box,
+        result.pixels,
+        picture.format,
+        picture.width,
+        picture.height,
+        result.normalized,
+        result.inverted,
+        result.blank,
+        result.several,
+        box,
     )
 
 

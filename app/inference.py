@@ -1,7 +1,8 @@
 """Pictures -> scores, shared by all requests: single pictures in batches, large batches in slices, careful work apart.
 
 The fast network reads every picture. Where it is light it runs in the event loop, for handing a batch to a thread costs
-more than the batch; what it is unsure of waits for the careful network, which runs in a thread, so that a flood of
+more than the batch; what it is unsure of waits for the careful network, which runs in a thread, or in the loop, two
+pictures a turn, where there is no second core: on one core two threads only stand in each other's way. So a flood of
 doubtful pictures delays no other. Large batches are cut into slices, and others have their turn between them. Knows
 nothing of HTTP.
 """
@@ -26,7 +27,8 @@ from app.errors import DeadlineError, OverloadedError
 from app.normalize import Grey
 
 SLICE = 32  # pictures of a large batch that are read before others have their turn: a millisecond, in the loop
-CAREFUL_SLICE = 8  # likewise, for the careful network
+CAREFUL_SLICE = 8  # likewise, for the careful network in its thread
+CAREFUL_IN_LOOP = 2  # and in the loop
 
 
 class Inference:
@@ -35,6 +37,7 @@ class Inference:
     Args:
         engine: what reads.
         in_loop: whether the engine (its fast part, if it is a cascade) is light enough for the event loop.
+        careful_in_loop: whether the careful part of a cascade should be there, too.
         batch_max: single pictures in one batch at most.
         batch_wait: seconds that a batch of them waits for company.
         max_waiting: single pictures that may wait.
@@ -47,6 +50,7 @@ class Inference:
         engine: Engine,
         *,
         in_loop: bool,
+        careful_in_loop: bool = False,
         batch_max: int = 64,
         batch_wait: float = 0.0,
         max_waiting: int = 1024,
@@ -58,8 +62,11 @@ class Inference:
         self._careful_engine = cascade.careful if cascade else None
         self._thread = None if in_loop else ThreadPoolExecutor(1, thread_name_prefix="fast")
         self._careful_thread = (
-            ThreadPoolExecutor(1, thread_name_prefix="careful", initializer=give_way) if cascade else None
+            ThreadPoolExecutor(1, thread_name_prefix="careful", initializer=give_way)
+            if cascade and not careful_in_loop
+            else None
         )
+        self._careful_slice = CAREFUL_IN_LOOP if careful_in_loop else CAREFUL_SLICE
         self._single: Batcher[Grey, Score] = Batcher(
             partial(score, self._engine, gate=self._gate),
             self._thread,
@@ -73,8 +80,9 @@ class Inference:
             self._careful = Batcher(
                 partial(score, cascade.careful),
                 self._careful_thread,
-                max_batch=CAREFUL_SLICE,
+                max_batch=self._careful_slice,
                 max_waiting=max_waiting,
+                one_a_turn=True,
             )
         self._on_batch = on_batch
         self._turn = asyncio.Lock()  # first come, first served: slices of several large batches take turns
@@ -139,7 +147,7 @@ class Inference:
             if second_opinion and self._gate and self._careful_engine:
                 unsure = np.flatnonzero(below(scores, self._gate))
                 second = await self._sliced(
-                    self._careful_engine, images[unsure], CAREFUL_SLICE, self._careful_thread, until
+                    self._careful_engine, images[unsure], self._careful_slice, self._careful_thread, until
                 )
                 scores.probabilities[unsure] = second.probabilities
                 scores.typicality[unsure] = second.typicality

@@ -79,10 +79,13 @@ def is_fitted(grey: Grey, lightest: float) -> bool:
 
     Ink that reaches the edge may be off centre, for it could not be moved further.
     """
-    _, ink = cv2.threshold(grey, int(INK * lightest), 255, cv2.THRESH_BINARY)
-    left, top, width, height = cv2.boundingRect(ink)
-    if width > BOX or height > BOX:
-        return False
+    left, top, width, height = cv2.boundingRect(grey)
+    if width > BOX or height > BOX or not (0 < left < SIZE - width and 0 < top < SIZE - height):
+        # It matters how light it is there: what is fainter than ink may be anywhere.
+        _, ink = cv2.threshold(grey, int(INK * lightest), 255, cv2.THRESH_BINARY)
+        left, top, width, height = cv2.boundingRect(ink)
+        if width > BOX or height > BOX:
+            return False
     mass, across, down = MASS.dot(grey.ravel().astype(np.float32)).tolist()  # cv2.moments takes twice as long
     for first, extent, moment in ((left, width, across), (top, height, down)):
         free = first > 0 and first + extent < SIZE

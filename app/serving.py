@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import app
 from app import bundle
 from app.bundle import Bundle
+from app.cores import cores
 from app.engine import Engine, open_engine, self_test
 from app.guard import guarded
 from app.inference import Inference
@@ -74,6 +75,7 @@ def load(settings: Settings, metrics: Metrics, on_failure: Callable[[Exception],
     inference = Inference(
         checked,
         in_loop=engine.name == "onnxruntime" and lightest(model, settings.network) <= LIGHT,
+        careful_in_loop=engine.device == "cpu" and cores() // settings.workers <= 1,
         batch_max=settings.batch_max,
         batch_wait=settings.batch_wait_ms / 1000,
         max_waiting=settings.max_inflight,

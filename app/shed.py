@@ -39,15 +39,15 @@ class Shed:
         """The headers and the body of a 503, or None where the request should go on."""
         if method != b"POST":
             return None
-        path = url.partition(b"?")[0]
-        protocol = path.startswith(INFER[0]) and path.endswith(INFER[1])
-        label = "/v2/models/{name}/infer" if protocol else LABELS.get(path)
-        if label is None:
-            return None
         if self._admission.room > self._let_past:
             if not self._let_past:
                 asyncio.get_running_loop().call_soon(self._turned)
             self._let_past += 1
+            return None
+        path = url.partition(b"?")[0]
+        protocol = path.startswith(INFER[0]) and path.endswith(INFER[1])
+        label = "/v2/models/{name}/infer" if protocol else LABELS.get(path)
+        if label is None:
             return None
         request_id = request_id_of(headers).decode()
         self._metrics.answered("POST", label, 503, 0.0)

@@ -13,11 +13,12 @@ from starlette.types import Receive, Scope, Send
 
 from app.errors import DigitserveError
 from app.problems import answer_to, on_unforeseen
+from app.routes.body import RawHeaders
 from app.routes.openinference import read_tensor
 from app.routes.predict import read_digit
 from app.service import Service
 
-Answer = Callable[[Scope, Receive, Service], Awaitable[tuple[bytes, dict[str, str]]]]
+Answer = Callable[[Scope, Receive, Service], Awaitable[tuple[bytes, RawHeaders]]]
 
 
 class Shortcut:
@@ -44,9 +45,8 @@ class Shortcut:
             await (await on_unforeseen(Request(scope), error))(scope, receive, send)
             raise  # for the server's log
         else:
-            raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-            raw.append((b"content-length", b"%d" % len(body)))
-            await send({"type": "http.response.start", "status": 200, "headers": raw})
+            headers.append((b"content-length", b"%d" % len(body)))
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": body})
 
 

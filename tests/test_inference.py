@@ -13,7 +13,7 @@ from app.bundle import Bundle, Thresholds
 from app.classifier import Score
 from app.engine import CascadeEngine, Engine, Images, Scores, open_engine
 from app.errors import OverloadedError
-from app.inference import CAREFUL_SLICE, SLICE, Inference
+from app.inference import CAREFUL_IN_LOOP, CAREFUL_SLICE, SLICE, Inference
 from tests.pictures import Grey
 
 Digits = list[tuple[int, Grey]]
@@ -82,30 +82,32 @@ def test_a_network_answers_a_batch_as_it_answers_each(released: Bundle, network:
             np.testing.assert_array_equal(part.probabilities, whole.probabilities[start : start + size])
 
 
-def test_only_what_the_fast_network_is_unsure_of_goes_on() -> None:
-    """The careful network reads the doubtful pictures, in a thread, and its answers come back in their places."""
+@pytest.mark.parametrize("in_loop", [False, True])
+def test_only_what_the_fast_network_is_unsure_of_goes_on(in_loop: bool) -> None:
+    """The careful network reads the doubtful pictures, in a thread or the loop, and its answers go to their places."""
     fast, careful = Fake(), Fake()
 
     async def check() -> None:
-        async with Inference(cascade(fast, careful), in_loop=True) as inference:
+        async with Inference(cascade(fast, careful), in_loop=True, careful_in_loop=in_loop) as inference:
             done = await asyncio.gather(*(inference.one(picture(level)) for level in (255, 25, 255, 51)))
             assert [round(completed.result.probabilities[0], 1) for completed in done] == [1.0, 0.1, 1.0, 0.2]
             many = await inference.many(np.stack([picture(level) for level in (25, 255, 51)]))
             np.testing.assert_allclose(many.probabilities[:, 0], [25 / 255, 1, 51 / 255], rtol=1e-6)
             await inference.many(np.stack([picture(25)] * 3), second_opinion=False)
         assert fast.threads == {threading.get_ident()}
-        assert not careful.threads & fast.threads
+        assert (careful.threads == fast.threads) is in_loop
         assert (sum(fast.batches), sum(careful.batches)) == (4 + 3 + 3, 2 + 2)
 
     run(check)
 
 
-def test_large_batches_are_cut_and_others_come_between() -> None:
+@pytest.mark.parametrize(("in_loop", "careful_slice"), [(False, CAREFUL_SLICE), (True, CAREFUL_IN_LOOP)])
+def test_large_batches_are_cut_and_others_come_between(in_loop: bool, careful_slice: int) -> None:
     """A single picture that comes while a large batch runs waits for a slice of it, and not for the whole."""
     fast, careful = Fake(seconds=0.002), Fake(seconds=0.02)
 
     async def check() -> None:
-        async with Inference(cascade(fast, careful), in_loop=True) as inference:
+        async with Inference(cascade(fast, careful), in_loop=True, careful_in_loop=in_loop) as inference:
             large = asyncio.create_task(inference.many(np.stack([picture(25)] * 300)))
             await asyncio.sleep(0)
             for _ in range(5):
@@ -113,7 +115,24 @@ def test_large_batches_are_cut_and_others_come_between() -> None:
                 assert not large.done()
             await large
         assert max(fast.batches) == SLICE
-        assert max(careful.batches) == CAREFUL_SLICE
+        assert max(careful.batches) == careful_slice
+
+    run(check)
+
+
+@pytest.mark.parametrize("in_loop", [False, True])
+def test_a_flood_of_doubtful_pictures_lets_others_through(in_loop: bool) -> None:
+    """Forty pictures wait for the careful network, and one that is clear does not wait for all of them."""
+    fast, careful = Fake(), Fake(seconds=0.01)
+
+    async def check() -> None:
+        async with Inference(cascade(fast, careful), in_loop=True, careful_in_loop=in_loop) as inference:
+            flood = [asyncio.create_task(inference.one(picture(25))) for _ in range(40)]
+            await flood[0]
+            for _ in range(2):
+                assert (await inference.one(picture(255))).result == Score([1.0] + [0.0] * 9, 1.0)
+                assert not all(doubtful.done() for doubtful in flood)
+            await asyncio.gather(*flood)
 
     run(check)
 

@@ -4,6 +4,7 @@ import time
 from typing import Any, NamedTuple
 
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import Message, Receive, Scope
 
 from app.errors import BodyTooLargeError
@@ -35,6 +36,10 @@ ONE_IMAGE: dict[str, Any] = {
         "application/octet-stream": BINARY,
     },
 }
+
+
+RawHeaders = list[tuple[bytes, bytes]]
+"""The headers of an answer, as ASGI has them."""
 
 
 class Body(NamedTuple):
@@ -91,6 +96,14 @@ def too_large(limit: int) -> BodyTooLargeError:
     return BodyTooLargeError(f"The body is larger than the {limit:,} bytes that are allowed.")
 
 
-def server_timing(**seconds: float) -> str:
-    """Say where the time of an answer went, as the header Server-Timing has it."""
-    return ", ".join([f"{name};dur={duration * 1e3:.3f}" for name, duration in seconds.items()])
+def whole(body: bytes, headers: RawHeaders) -> Response:
+    """An answer that the short way would have given, for FastAPI to give."""
+    response = Response(body)
+    response.raw_headers += headers
+    return response
+
+
+def server_timing(decode: float, infer: float, queue: float | None = None) -> str:
+    """Say where the seconds of an answer went, as the header Server-Timing has it."""
+    queued = "" if queue is None else f", queue;dur={queue * 1e3:.3f}"
+    return f"decode;dur={decode * 1e3:.3f}{queued}, infer;dur={infer * 1e3:.3f}"

@@ -21,7 +21,7 @@ from app.openinference import (
     take_tensor,
     write,
 )
-from app.routes.body import receive_body
+from app.routes.body import RawHeaders, receive_body, whole
 from app.schemas import ModelInfo
 from app.service import CurrentService, Service
 from app.signals import signals
@@ -125,13 +125,12 @@ async def infer(request: Request, service: CurrentService, name: str, version: s
 
     `accepted` tells whether an answer meets the model's thresholds.
     """
-    body, headers = await read_tensor(request.scope, request.receive, service, name, version)
-    return Response(body, headers=headers)
+    return whole(*await read_tensor(request.scope, request.receive, service, name, version))
 
 
 async def read_tensor(
     scope: Scope, receive: Receive, service: Service, name: str, version: str | None = None
-) -> tuple[bytes, dict[str, str]]:
+) -> tuple[bytes, RawHeaders]:
     """Answer a request for a model: JSON and the tensors that follow it, and the headers that go with them.
 
     Raises:
@@ -168,5 +167,6 @@ async def read_tensor(
         service.metrics.predicted(digit, accepted, count)
     head, binary = write(asked, values, model.name, model.version)
     if not binary:
-        return head, {"Content-Type": "application/json"}
-    return head + binary, {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(head))}
+        return head, [(b"content-type", b"application/json")]
+    length_header = HEADER_LENGTH.lower().encode(), b"%d" % len(head)
+    return head + binary, [(b"content-type", b"application/octet-stream"), length_header]

@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope
 from app.classifier import answer
 from app.normalize import Mode
 from app.problems import TAKING_PICTURES, responses
-from app.routes.body import ONE_IMAGE, receive_body, server_timing
+from app.routes.body import ONE_IMAGE, RawHeaders, receive_body, server_timing, whole
 from app.schemas import Prediction
 from app.service import CurrentService, Service
 from app.signals import ink_ratio
@@ -44,13 +44,12 @@ async def predict(
     whether it can be relied on: when `accepted` is false, `reason` says why, and `digit` is only the best guess. A
     picture with several digits is for `/read`.
     """
-    body, headers = await read_digit(request.scope, request.receive, service, normalize, preview)
-    return Response(body, headers=headers)
+    return whole(*await read_digit(request.scope, request.receive, service, normalize, preview))
 
 
 async def read_digit(
     scope: Scope, receive: Receive, service: Service, mode: Mode = "auto", preview: bool = False
-) -> tuple[bytes, dict[str, str]]:
+) -> tuple[bytes, RawHeaders]:
     """Answer a request: the prediction as JSON, and the headers that go with it.
 
     Raises:
@@ -74,4 +73,4 @@ async def read_digit(
     timing = server_timing(decode=decode_seconds, queue=queue_seconds, infer=run_seconds)
     if "trace" in scope:
         scope["trace"].steps(started, decode=decode_seconds, queue=queue_seconds, infer=run_seconds)
-    return prediction.to_json(), {"Content-Type": "application/json", "Server-Timing": timing}
+    return prediction.to_json(), [(b"content-type", b"application/json"), (b"server-timing", timing.encode())]
