@@ -72,10 +72,11 @@ def load(settings: Settings, metrics: Metrics, on_failure: Callable[[Exception],
     engine = open_engine(model, settings.engine, settings.device, settings.threads, settings.network)
     self_test(engine, model)
     checked = guarded(engine, on_failure)
+    light = engine.name == "onnxruntime" and lightest(model, settings.network) <= LIGHT
     inference = Inference(
         checked,
-        in_loop=engine.name == "onnxruntime" and lightest(model, settings.network) <= LIGHT,
-        careful_in_loop=engine.device == "cpu" and cores() // settings.workers <= 1,
+        in_loop=light,
+        careful_in_loop=light and cores() // settings.workers <= 1,
         batch_max=settings.batch_max,
         batch_wait=settings.batch_wait_ms / 1000,
         max_waiting=settings.max_inflight,
