@@ -38,7 +38,7 @@ from benchmarks.startup import first_answer, free_port
 from training import data
 
 COUNT, CHOSEN_ON = 500, 300  # digits that the figures are of, and others that alternatives were chosen on
-SLICE = 32  # pictures that the service has the network read at a time
+SLICE = 64  # pictures that the service has the network read at a time
 SHARES = np.linspace(0, 1, 26)  # of the pixels that are changed along a curve
 FILLED = 60  # pixels of paper that are filled at the end of one, about half a digit's ink
 TURNED = 20  # pixels that are changed to turn a digit into its rival
