@@ -47,7 +47,8 @@ class Batcher(Generic[Item, Result]):
         max_batch: items in one call at most.
         max_wait: seconds that a batch waits for more items before it runs.
         max_waiting: items that may wait; one more is refused.
-        one_a_turn: in the event loop, whether others have their turn after each batch, and not when none is full.
+        one_a_turn: in the event loop, whether others have their turn after each batch; else all that are full run at
+            once.
         on_batch: told of each batch that ran: how many items it had, and how many seconds it took.
     """
 
