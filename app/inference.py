@@ -1,8 +1,8 @@
 """Pictures -> scores, shared by all requests: single pictures in batches, large batches in slices, careful work apart.
 
 The fast network reads every picture. Where it is light it runs in the event loop, for handing a batch to a thread costs
-more than the batch; what it is unsure of waits for the careful network, which runs in a thread, or in the loop, a
-few pictures a turn, where there is no second core: on one core two threads only stand in each other's way. So a flood of
+more than the batch; what it is unsure of waits for the careful network, which runs in a thread, or in the loop, a few
+pictures a turn, where there is no second core: on one core two threads only stand in each other's way. So a flood of
 doubtful pictures delays no other. Large batches are cut into slices, and others have their turn between them. Knows
 nothing of HTTP.
 """

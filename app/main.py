@@ -44,7 +44,7 @@ if TYPE_CHECKING:  # not in the base install
 
 logger = logging.getLogger(__name__)
 
-# Objects after which those that are young are looked through for cycles. Python's own 700 come in a single turn of a busy
+# Objects after which those that are young are looked through for cycles. Python's own 700 come in one turn of a busy
 # loop; with thousands of connections, which hold theirs for long, a third of the processor went into looking.
 YOUNG = 20_000
 SAMPLED = 0.5  # seconds from one look at the queue and the counts to the next

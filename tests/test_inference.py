@@ -122,12 +122,12 @@ def test_large_batches_are_cut_and_others_come_between(in_loop: bool, careful_sl
 
 @pytest.mark.parametrize("in_loop", [False, True])
 def test_a_flood_of_doubtful_pictures_lets_others_through(in_loop: bool) -> None:
-    """Forty pictures wait for the careful network, and one that is clear does not wait for all of them."""
+    """Two hundred pictures wait for the careful network, and one that is clear does not wait for all of them."""
     fast, careful = Fake(), Fake(seconds=0.01)
 
     async def check() -> None:
         async with Inference(cascade(fast, careful), in_loop=True, careful_in_loop=in_loop) as inference:
-            flood = [asyncio.create_task(inference.one(picture(25))) for _ in range(40)]
+            flood = [asyncio.create_task(inference.one(picture(25))) for _ in range(200)]
             await flood[0]
             for _ in range(2):
                 assert (await inference.one(picture(255))).result == Score([1.0] + [0.0] * 9, 1.0)
