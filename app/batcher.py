@@ -47,8 +47,8 @@ class Batcher(Generic[Item, Result]):
         max_batch: items in one call at most.
         max_wait: seconds that a batch waits for more items before it runs.
         max_waiting: items that may wait; one more is refused.
-        one_a_turn: in the event loop, whether others have their turn after each batch; else all that are full run at
-            once.
+        fair: in the event loop, whether no more time is taken at once than others had since the last batch, or since
+            the first item came; else all batches that are full run.
         on_batch: told of each batch that ran: how many items it had, and how many seconds it took.
     """
 
@@ -60,14 +60,15 @@ class Batcher(Generic[Item, Result]):
         max_batch: int,
         max_wait: float = 0.0,
         max_waiting: int,
-        one_a_turn: bool = False,
+        fair: bool = False,
         on_batch: Callable[[int, float], None] = lambda size, seconds: None,
     ) -> None:
         self._run = run
         self._max_batch = max_batch
         self._max_wait = max_wait
         self._max_waiting = max_waiting
-        self._one_a_turn = one_a_turn
+        self._fair = fair
+        self._ran_until = 0.0  # in the event loop
         self._on_batch = on_batch
         self._executor = executor
         self._waiting: deque[Waiting[Item, Result]] = deque()
@@ -135,9 +136,12 @@ class Batcher(Generic[Item, Result]):
             return
         if self._executor is None:
             # All batches that are full, for under overload the loop's next turn may be far away.
+            began = time.perf_counter()
+            others_had = began - max(self._ran_until, self._waiting[0].since) if self._waiting else 0.0
             while batch := self._take():
                 self._finish(batch, *self._outcome(batch))
-                if self._one_a_turn or len(self._waiting) < self._max_batch:
+                self._ran_until = time.perf_counter()
+                if len(self._waiting) < self._max_batch or (self._fair and self._ran_until - began > others_had):
                     break
             self._end()
         elif batch := self._take():

@@ -1,10 +1,10 @@
 """Pictures -> scores, shared by all requests: single pictures in batches, large batches in slices, careful work apart.
 
-The fast network reads every picture. Where it is light it runs in the event loop, for handing a batch to a thread costs
-more than the batch; what it is unsure of waits for the careful network, which runs in a thread, or in the loop, a few
-pictures a turn, where there is no second core: on one core two threads only stand in each other's way. So a flood of
-doubtful pictures delays no other. Large batches are cut into slices, and others have their turn between them. Knows
-nothing of HTTP.
+The fast network reads every picture. Where it is light it runs in the event loop, for handing a batch to a thread
+costs more than the batch; what it is unsure of waits for the careful network, which runs in a thread, or in the loop,
+with half of the time at most, where there is no second core: on one core two threads only stand in each other's way.
+So a flood of doubtful pictures delays no other. Large batches are cut into slices, and others have their turn between
+them. Knows nothing of HTTP.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ from app.errors import DeadlineError, OverloadedError
 from app.normalize import Grey
 
 SLICE = 64  # pictures of a large batch that are read before others have their turn: 1.5 ms, in the loop
-CAREFUL_SLICE = 8  # likewise, for the careful network in its thread; and single pictures that it reads in a turn
-CAREFUL_IN_LOOP = 2  # of large batches, where it runs in the loop
+CAREFUL_SLICE = 8  # likewise, for the careful network
+CAREFUL_IN_LOOP = 2  # of large batches, where that runs in the loop
 
 
 class Inference:
@@ -82,7 +82,7 @@ class Inference:
                 self._careful_thread,
                 max_batch=CAREFUL_SLICE,
                 max_waiting=max_waiting,
-                one_a_turn=True,
+                fair=True,
             )
         self._on_batch = on_batch
         self._turn = asyncio.Lock()  # first come, first served: slices of several large batches take turns
