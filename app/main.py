@@ -45,7 +45,7 @@ if TYPE_CHECKING:  # not in the base install
 logger = logging.getLogger(__name__)
 
 # Objects after which those that are young are looked through for cycles. Python's own 700 come in one turn of a busy
-# loop; with thousands of connections, which hold theirs for long, a third of the processor went into looking.
+# loop; with thousands of connections, which hold theirs for long, looking cost a third of the answers under overload.
 YOUNG = 20_000
 SAMPLED = 0.5  # seconds from one look at the queue and the counts to the next
 EXPOSED = ["X-Request-ID", "Server-Timing", "Retry-After"]  # headers that a page of another origin may read

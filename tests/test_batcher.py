@@ -84,6 +84,25 @@ def test_in_the_loop_what_comes_in_one_turn_is_a_batch() -> None:
     run(check)
 
 
+@pytest.mark.parametrize("others_seconds", [0.0, 0.1])
+def test_a_fair_batcher_takes_as_long_as_others_had(others_seconds: float) -> None:
+    """Of twenty batches in the loop one runs at a time where others need little, and many where others were long."""
+    squares = Squares(seconds=0.005)
+
+    async def check() -> None:
+        async with Batcher(squares, None, max_batch=2, max_waiting=100, fair=True) as batcher:
+            items = [asyncio.create_task(batcher.submit(item)) for item in range(40)]
+            while not squares.batches:
+                await asyncio.sleep(0)
+                if not squares.batches:
+                    time.sleep(others_seconds)  # noqa: ASYNC251  # what others do in the loop
+            assert len(squares.batches) > 5 if others_seconds else len(squares.batches) == 1
+            await asyncio.gather(*items)
+        assert sum(len(batch) for batch in squares.batches) == 40
+
+    run(check)
+
+
 def test_each_batch_is_told_of() -> None:
     """The sizes and the seconds of the batches are handed to whoever counts them."""
 
