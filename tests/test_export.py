@@ -13,7 +13,7 @@ from tests.small import EARLY, small
 from training import graph
 from training.data import Digits
 from training.evaluate import ENGINES, score_all
-from training.export import Part, export, export_cascade, read_committee, read_model, read_network, write_model
+from training.export import Part, export, export_cascade, read_committee, read_fast, read_model, read_network, write_model
 from training.graph import ExportError
 from training.train import Run, fit, predict
 
@@ -111,7 +111,8 @@ def test_a_cascade_is_one_model_folder(run: Run, small_parts: tuple[Digits, Digi
 def test_a_committee_goes_into_another_cascade(
     run: Run, small_model: Bundle, small_parts: tuple[Digits, Digits], tmp_path: Path
 ) -> None:
-    """Taken apart and put together again beside another fast network, it answers as before, and its runs are told."""
+    """Taken apart and put together again beside another fast network, it answers as before, and its runs are told; so
+    does the fast network beside another committee."""
     other = fit(EARLY, *small_parts, seed=1)
     first = export_cascade(run, [run, other], *small_parts, tmp_path / "pair-1.0.0", "1.0.0")
     members = read_committee(first.folder)
@@ -120,5 +121,7 @@ def test_a_committee_goes_into_another_cascade(
     assert [told["seed"] for told in second.manifest.training["runs"]] == [1, 0, 1]
     ours, theirs = (read_network(model, "careful").logits(small_parts[1].images) for model in (second, first))
     torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
+    assert (fast := read_fast(second.folder)).seed == 1
+    torch.testing.assert_close(*(it.logits(small_parts[1].images) for it in (fast.network, other.network)))
     with pytest.raises(ExportError, match="no committee"):
         read_committee(small_model.folder)

@@ -22,6 +22,7 @@ from tests.browser import CHROMIUM
 from tests.hostile import get, memory, talk
 from tests.pictures import Grey, png
 from tests.running import ROOT, Server, clean_environment, run_app
+from tests.test_metrics import SETTLED
 
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 
@@ -155,6 +156,7 @@ def test_workers_count_on_when_the_disk_is_full(seven: Grey, tmp_path: Path) -> 
             for path in ("/livez", "/info", "/predict", "/read", "/v2", "/nothing"):
                 assert httpx.request(method, url + path).status_code < 500
         read_seven(url, seven)
+        time.sleep(SETTLED)
         assert 'http_requests_total{method="PATCH",path="/read",status="405"}' in httpx.get(f"{url}/metrics").text
         assert "ended with" not in (tmp_path / "log").read_text()
 

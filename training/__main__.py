@@ -30,7 +30,7 @@ from training.evaluate import (
     keep_seeds,
     score_all,
 )
-from training.export import export, export_cascade, read_committee, read_model
+from training.export import export, export_cascade, read_committee, read_fast, read_model
 from training.finetune import EPOCHS, finetune, read_folder
 from training.graph import ExportError
 from training.optimise import forms
@@ -99,8 +99,8 @@ def make_parser() -> argparse.ArgumentParser:
         "cascade",
         parents=[common],
         help="make one model of a fast network and a committee of careful ones",
-        description="Each RUN is a model folder of one network, or a folder RUN.training of a run; a CAREFUL_RUN may "
-        "be a cascade, too, and stands for its committee.",
+        description="Each RUN is a model folder of one network, or a folder RUN.training of a run; either "
+        "may be a cascade, too, and stands for its fast network or for its committee.",
     )
     cascade.add_argument("fast", type=Path, metavar="FAST_RUN")
     cascade.add_argument("careful", type=Path, nargs="+", metavar="CAREFUL_RUN")
@@ -302,16 +302,15 @@ def run_in(source: Path) -> Run:
     return load_run(source / CHECKPOINT) if (source / CHECKPOINT).is_file() else read_model(source)
 
 
-def runs_in(source: Path) -> list[Run]:
-    """The same, and of a cascade the runs of its committee."""
-    if not (source / CHECKPOINT).is_file() and bundle.load(source).manifest.cascades:
-        return read_committee(source)
-    return [run_in(source)]
+def holds_cascade(source: Path) -> bool:
+    return not (source / CHECKPOINT).is_file() and bundle.load(source).manifest.cascades
 
 
 def cascade(arguments: argparse.Namespace) -> int:
-    fast = run_in(arguments.fast)
-    careful = [run for folder in arguments.careful for run in runs_in(folder)]
+    fast = read_fast(arguments.fast) if holds_cascade(arguments.fast) else run_in(arguments.fast)
+    careful: list[Run] = []
+    for folder in arguments.careful:
+        careful += read_committee(folder) if holds_cascade(folder) else [run_in(folder)]
     training, held_out = divided(fast.recipe, arguments.data_dir)
     output: Path = arguments.output
     console.print("Exporting both networks: graphs, quantisation, calibration, gate, golden digits…")

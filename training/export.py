@@ -198,6 +198,12 @@ def read_model(folder: Path) -> Run:
     return told_run(model.manifest.training["runs"][0], read_network(model, name))
 
 
+def read_fast(folder: Path) -> Run:
+    """Take up the run that the fast network of a cascade was made from."""
+    model = bundle.load(folder)
+    return told_run(model.manifest.training["runs"][0], read_network(model, "fast"))
+
+
 def read_committee(folder: Path) -> list[Run]:
     """Take up the runs that the careful network of a cascade was made from.
 
