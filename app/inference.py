@@ -176,6 +176,8 @@ class Inference:
                     parts.append(in_time(part))
                     self._on_batch(len(part), time.perf_counter() - started)
                     await asyncio.sleep(0)
+        if len(parts) == 1:
+            return parts[0]
         if not parts:
             return Scores(np.empty((0, 10), np.float32), np.empty(0, np.float32))
         return Scores(

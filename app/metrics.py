@@ -194,6 +194,7 @@ class Metrics:
         self._answered: defaultdict[tuple[str, str, int], list[float]] = defaultdict(list)  # how long each took
         self._predicted: Tally[tuple[int | None, bool]] = Tally()
         self._seen: list[tuple[float, float, float]] = []  # signals
+        self._seen_together: list[Signals] = []
         self._queued: list[float] = []  # seconds
         self._ran: list[tuple[int, float]] = []  # batches
         # labels() takes a lock and builds a key for each call; what has been asked for once is kept.
@@ -230,8 +231,7 @@ class Metrics:
 
     def saw_all(self, signals: Signals) -> None:
         """Count several."""
-        for name, values in signals._asdict().items():
-            self._signals[name].observe_all(values)
+        self._seen_together.append(signals)
 
     def queued(self, seconds: float) -> None:
         """Count a picture that waited for the network."""
@@ -268,14 +268,17 @@ class Metrics:
         for read, count in self._predicted.items():
             self._of_prediction[read].inc(count)
         if self._seen:
-            self.saw_all(Signals(*np.array(self._seen).T))
+            self._seen_together.append(Signals(*np.array(self._seen).T))
+        if self._seen_together:
+            for instrument, values in zip(self._signals.values(), zip(*self._seen_together, strict=True), strict=True):
+                instrument.observe_all(np.concatenate(values))
         if self._queued:
             self._queue_seconds.observe_all(np.array(self._queued))
         if self._ran:
             sizes, seconds_ran = np.array(self._ran).T
             self._batch_size.observe_all(sizes)
             self._inference_seconds.observe_all(seconds_ran)
-        for gathered in (self._answered, self._predicted, self._seen, self._queued, self._ran):
+        for gathered in (self._answered, self._predicted, self._seen, self._seen_together, self._queued, self._ran):
             gathered.clear()
 
     def text(self) -> bytes:

@@ -13,7 +13,16 @@ from tests.small import EARLY, small
 from training import graph
 from training.data import Digits
 from training.evaluate import ENGINES, score_all
-from training.export import Part, export, export_cascade, read_committee, read_fast, read_model, read_network, write_model
+from training.export import (
+    Part,
+    export,
+    export_cascade,
+    read_committee,
+    read_fast,
+    read_model,
+    read_network,
+    write_model,
+)
 from training.graph import ExportError
 from training.train import Run, fit, predict
 
@@ -121,7 +130,8 @@ def test_a_committee_goes_into_another_cascade(
     assert [told["seed"] for told in second.manifest.training["runs"]] == [1, 0, 1]
     ours, theirs = (read_network(model, "careful").logits(small_parts[1].images) for model in (second, first))
     torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
-    assert (fast := read_fast(second.folder)).seed == 1
+    fast = read_fast(second.folder)
+    assert fast.seed == 1
     torch.testing.assert_close(*(it.logits(small_parts[1].images) for it in (fast.network, other.network)))
     with pytest.raises(ExportError, match="no committee"):
         read_committee(small_model.folder)

@@ -4,6 +4,7 @@ import copy
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -63,6 +64,22 @@ def test_int8_reads_as_fp32_does_and_is_smaller(small_parts: tuple[Digits, Digit
     assert (before.probabilities.argmax(1) == after.probabilities.argmax(1)).mean() >= 0.9995
     assert 1e-6 < np.abs(before.probabilities - after.probabilities).max() < 0.3
     assert graph.stat().st_size < size
+
+
+def test_of_a_committee_no_member_s_first_convolution_is_int8(
+    small_parts: tuple[Digits, Digits], tmp_path: Path
+) -> None:
+    """What reads the picture itself stays in fp32 in each of them, and the rest does not."""
+    config = {"stem": 4, "stages": [[8, 2, 1]]}
+    network = build("Committee", {"members": [config, {**config, "stem_stride": 1}]}).eval()
+    graph = tmp_path / "g.onnx"
+    write_graph(network, graph)
+    quantise(graph, *small_parts, least=0)
+    nodes = onnx.load(graph).graph.node
+    made_by = {output: node for node in nodes for output in node.output}
+    convolutions = [node for node in nodes if node.op_type == "Conv"]
+    int8 = [made_by[node.input[0]].op_type == "DequantizeLinear" for node in convolutions]
+    assert (len(int8), int8.count(False)) == (8, 2)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5, 3.0])
