@@ -193,6 +193,7 @@ class Metrics:
         # What was not counted yet.
         self._answered: defaultdict[tuple[str, str, int], list[float]] = defaultdict(list)  # how long each took
         self._predicted: Tally[tuple[int | None, bool]] = Tally()
+        self._refused: Tally[str] = Tally()
         self._seen: list[tuple[float, float, float]] = []  # signals
         self._seen_together: list[Signals] = []
         self._queued: list[float] = []  # seconds
@@ -204,7 +205,8 @@ class Metrics:
             for accepted in (True, False)
             if digit is not None or not accepted
         }
-        self._of_rejection = {reason: self._rejected.labels(reason) for reason in REASONS}
+        for reason in REASONS:
+            self._rejected.labels(reason)
         for outcome in ("taken", "unchanged", "failed"):
             self._reloads.labels(outcome)
 
@@ -243,9 +245,7 @@ class Metrics:
 
     def rejected(self, reason: str) -> None:
         """Count a refusal; the reasons are the code's own words."""
-        if reason not in self._of_rejection:
-            self._of_rejection[reason] = self._rejected.labels(reason)
-        self._of_rejection[reason].inc()
+        self._refused[reason] += 1
 
     def serves(self, name: str, version: str, sha256: str, reference: Reference | None) -> None:
         """Note the model that serves from now on."""
@@ -267,6 +267,8 @@ class Metrics:
             self._seconds.labels(path).observe_all(np.array(seconds))
         for read, count in self._predicted.items():
             self._of_prediction[read].inc(count)
+        for reason, count in self._refused.items():
+            self._rejected.labels(reason).inc(count)
         if self._seen:
             self._seen_together.append(Signals(*np.array(self._seen).T))
         if self._seen_together:
@@ -278,8 +280,10 @@ class Metrics:
             sizes, seconds_ran = np.array(self._ran).T
             self._batch_size.observe_all(sizes)
             self._inference_seconds.observe_all(seconds_ran)
-        for gathered in (self._answered, self._predicted, self._seen, self._seen_together, self._queued, self._ran):
+        for gathered in (self._answered, self._predicted, self._refused):
             gathered.clear()
+        for listed in (self._seen, self._seen_together, self._queued, self._ran):
+            listed.clear()
 
     def text(self) -> bytes:
         """Everything, in Prometheus's text format, of all workers: the others may be half a second behind."""

@@ -169,10 +169,10 @@ class Protocol(HttpToolsProtocol):
         refusal = service.shed(self.parser.get_method(), self.url, self.headers, self.client)
         if refusal is None:
             return False
-        headers, body = refusal
+        lines, body = refusal
         self._shedding = True
         keep = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-        answer = whole(503, written((*self.server_state.default_headers, *headers)), body, keep)
+        answer = whole(503, written(self.server_state.default_headers) + lines, body, keep)
         # Not at once: libuv goes on reading for as long as there is much to read, so that clients which are refused and
         # ask again within the same turn of the loop would keep all work from being done, for seconds.
         self.loop.call_soon(self._send_refusal, answer, keep)

@@ -21,9 +21,10 @@ INFER = b"/v2/models/", b"/infer"
 _, SLUG, TITLE = TABLE[OverloadedError]
 PROBLEM = (
     f'{{"type":"urn:problem-type:digitserve:{SLUG}","title":"{TITLE}","status":503,"detail":"{TOO_MANY}",'
-    '"request_id":"%s"}'
-)
-PROTOCOL_ERROR = f'{{"error":"{TOO_MANY}"}}'
+    '"request_id":"%b"}'
+).encode()
+PROTOCOL_ERROR = f'{{"error":"{TOO_MANY}"}}'.encode()
+LINES = b"content-type: %b\r\nretry-after: %d\r\ncontent-length: %d\r\nx-request-id: %b\r\n"
 
 
 class Shed:
@@ -35,8 +36,8 @@ class Shed:
 
     def __call__(
         self, method: bytes, url: bytes, headers: list[tuple[bytes, bytes]], client: tuple[str, int] | None
-    ) -> tuple[list[tuple[bytes, bytes]], bytes] | None:
-        """The headers and the body of a 503, or None where the request should go on."""
+    ) -> tuple[bytes, bytes] | None:
+        """The lines of the headers and the body of a 503, or None where the request should go on."""
         if method != b"POST":
             return None
         if self._admission.room > self._let_past:
@@ -49,19 +50,15 @@ class Shed:
         label = "/v2/models/{name}/infer" if protocol else LABELS.get(path)
         if label is None:
             return None
-        request_id = request_id_of(headers).decode()
+        request_id = request_id_of(headers)  # a sane token: nothing to escape
         self._metrics.answered("POST", label, 503, 0.0)
         self._metrics.rejected(SLUG)
         if self._log:
-            self._log.write(client[0] if client else "-", "POST", path.decode("latin-1"), 503, 0.0, request_id)
-        body = (PROTOCOL_ERROR if protocol else PROBLEM % request_id).encode()  # a sane token: nothing to escape
-        answer = [
-            (b"content-type", b"application/json" if protocol else b"application/problem+json"),
-            (b"retry-after", b"%d" % self._admission.retry_after()),
-            (b"content-length", b"%d" % len(body)),
-            (b"x-request-id", request_id.encode()),
-        ]
-        return answer, body
+            client_name = client[0] if client else "-"
+            self._log.write(client_name, "POST", path.decode("latin-1"), 503, 0.0, request_id.decode())
+        kind = b"application/json" if protocol else b"application/problem+json"
+        body = PROTOCOL_ERROR if protocol else PROBLEM % request_id
+        return LINES % (kind, self._admission.retry_after(), len(body), request_id), body
 
     def _turned(self) -> None:
         self._let_past = 0

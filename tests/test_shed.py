@@ -41,7 +41,9 @@ def test_it_says_what_the_table_does(path: str) -> None:
     shed, metrics, log = full()
     refusal = shed(b"POST", path.encode() + b"?normalize=never", HEADERS, ("127.0.0.1", 1))
     assert refusal
-    headers, body = dict(refusal[0]), refusal[1]
+    lines, body = refusal
+    assert lines.endswith(b"\r\n")
+    headers = dict(line.split(b": ", 1) for line in lines.splitlines())
     scope = {"type": "http", "path": path, "root_path": "", "state": {"request_id": "r1"}}
     expected = problems.answer_to(scope, OverloadedError(TOO_MANY))
     assert json.loads(body) == json.loads(bytes(expected.body))
