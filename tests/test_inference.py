@@ -120,6 +120,34 @@ def test_large_batches_are_cut_and_others_come_between(in_loop: bool, careful_sl
     run(check)
 
 
+def test_a_slice_lets_single_pictures_go_first() -> None:
+    """A picture that waits already is read before a slice that comes in the same turn of the loop."""
+    fast = Fake()
+
+    async def check() -> None:
+        async with Inference(fast, in_loop=True) as inference:
+            await asyncio.gather(inference.one(picture(255)), inference.many(np.stack([picture(25)] * SLICE)))
+        assert fast.batches == [1, SLICE]
+
+    run(check)
+
+
+def test_a_slice_does_not_wait_for_ever() -> None:
+    """While a single picture waits long for company, large batches go on."""
+    fast = Fake()
+
+    async def check() -> None:
+        async with Inference(fast, in_loop=True, batch_wait=0.5) as inference:
+            single = asyncio.create_task(inference.one(picture(255)))
+            await asyncio.sleep(0)
+            await inference.many(np.stack([picture(25)] * 3 * SLICE))
+            assert not single.done()
+            await single
+        assert fast.batches == [SLICE] * 3 + [1]
+
+    run(check)
+
+
 @pytest.mark.parametrize("in_loop", [False, True])
 def test_a_flood_of_doubtful_pictures_lets_others_through(in_loop: bool) -> None:
     """Two hundred pictures wait for the careful network, and one that is clear does not wait for all of them."""
