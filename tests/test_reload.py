@@ -118,6 +118,7 @@ def test_a_terminal_that_goes_away_ends_the_service(
 ) -> None:
     """SIGHUP from a closed terminal is a wish to end; from anybody else it asks to look."""
     done: list[str] = []
+    monkeypatch.setattr(signal, "getsignal", lambda number: signal.SIG_DFL)  # also under nohup
     monkeypatch.setattr("app.reload.has_terminal", lambda: had)
     hang_up = HangUp(lambda: done.append("look"))
     monkeypatch.setattr("app.reload.has_terminal", lambda: has)

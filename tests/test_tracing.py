@@ -22,6 +22,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import observe, tracing
+from app.bundle import RELEASED
 from app.main import create_app
 from app.settings import Settings
 from tests.pictures import Grey, png
@@ -113,7 +114,8 @@ def test_each_way_to_send_a_picture_has_its_steps(seven: Grey) -> None:
         for path, picture in (("/predict?preview=true", seven), ("/predict/batch", seven), ("/read", page([[seven]]))):
             (await client.post(path, files={"file": png(picture)})).raise_for_status()
         tensor = {"name": "images", "shape": [1, 28, 28], "datatype": "UINT8", "data": seven.ravel().tolist()}
-        for path in ("/v2/models/digitnet/infer", "/v2/models/digitnet/versions/1.4.0/infer"):
+        name, version = RELEASED.split("-")
+        for path in (f"/v2/models/{name}/infer", f"/v2/models/{name}/versions/{version}/infer"):
             (await client.post(path, json={"inputs": [tensor]})).raise_for_status()
 
     spans = asked(ask)
