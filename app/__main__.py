@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import warnings
@@ -63,7 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def serve(settings: Settings) -> int:
-    """Run the service until it is told to stop. The exit status is 3 if it could not start."""
+    """Run the service until it is told to stop. The process ends with 3 if it could not start."""
     from logging.config import dictConfig
 
     import uvicorn
@@ -102,7 +103,7 @@ def serve(settings: Settings) -> int:
     server = Server(uvicorn.Config(create_app(settings, open_provider()), **settled), *times)
     with suppress(KeyboardInterrupt):
         server.run()
-    return 0 if server.started else 3
+    return 0
 
 
 @contextmanager
@@ -144,6 +145,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StartupError as error:
         print(f"digitserve: {error}", file=sys.stderr)
         return 3
+    except KeyboardInterrupt:  # before there is anything to end in order
+        return 128 + signal.SIGINT
 
 
 if __name__ == "__main__":

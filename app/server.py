@@ -66,7 +66,11 @@ class Server(uvicorn.Server):
         self._signals: list[tuple[int, float]] = []  # and when they came
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._signals:  # told to stop before it began
+            return
         await super().startup(sockets)
+        if self._signals:
+            self._drain_seconds = 0  # nobody can have found it ready
         self._protocol = self._protocol_factory()
         loop = asyncio.get_running_loop()
         for listener in [listener for server in self.servers for listener in server.sockets]:
@@ -93,8 +97,8 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Note a signal to stop; from now on the service is not ready."""
         self._signals.append((sig, time.monotonic()))
-        if service := self.lifespan.state.get("service"):
-            service.draining = True
+        if self.started:
+            self.lifespan.state["service"].draining = True
         super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

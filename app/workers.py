@@ -31,6 +31,12 @@ class Worker(Process):
         super().__init__(config, sockets)
         self._times = drain, grace
 
+    def start(self) -> None:
+        """Start it, deaf to Ctrl-C until it can end in order: in the midst of an import that would be a traceback."""
+        heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        super().start()
+        signal.signal(signal.SIGINT, heard)
+
     def _healthcheck(self, timeout: float) -> bool | None:
         """Whether it has started; None where it does not answer in time, or ends meanwhile: that is not waited out."""
         try:

@@ -3,6 +3,8 @@
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -13,7 +15,7 @@ import httpx
 import pytest
 
 from tests.pictures import Grey, png
-from tests.running import Server, running
+from tests.running import ROOT, Server, running
 
 
 def ended(server: Server) -> float:
@@ -97,3 +99,33 @@ def test_a_second_signal_ends_the_wait() -> None:
         assert httpx.get(f"{server.url}/livez").status_code == 200
         os.kill(server.pid, signal.SIGTERM)
         assert ended(server) < 2
+
+
+@pytest.mark.parametrize("when", ["as the app is made", "as it starts"])
+def test_a_signal_that_comes_too_early_ends_it(when: str) -> None:
+    """Nobody can have found the service ready: it ends at once and in order, and serves on for nobody."""
+    script = """
+import os, signal, sys, uvicorn
+from app.server import Server
+
+def make():
+    if sys.argv[1] == "as the app is made":
+        os.kill(os.getpid(), signal.SIGTERM)
+    return app
+
+async def app(scope, receive, send):
+    await receive()
+    if sys.argv[1] == "as it starts":
+        os.kill(os.getpid(), signal.SIGTERM)
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await send({"type": "lifespan.shutdown.complete"})
+
+Server(uvicorn.Config(make, factory=True, port=0), drain=15, grace=20).run()
+"""
+    began = time.monotonic()
+    command = [sys.executable, "-c", script, when]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == -signal.SIGTERM
+    assert "Traceback" not in done.stderr
+    assert time.monotonic() - began < 10

@@ -4,6 +4,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -15,7 +17,7 @@ import pytest
 
 from app.bundle import Bundle
 from tests.pictures import Grey, png
-from tests.running import Server, running
+from tests.running import ROOT, Server, clean_environment, running
 from tests.test_metrics import SETTLED
 
 
@@ -127,3 +129,26 @@ def test_a_model_that_cannot_be_loaded_stops_all() -> None:
     """Workers that cannot start are not started for ever."""
     with pytest.raises(RuntimeError, match="no model folder is there"), running("--workers", "2", "--model", "/none"):
         pass
+
+
+@pytest.mark.parametrize("later", [0.0, 0.4])
+def test_ctrl_c_while_workers_start_is_quiet(later: float) -> None:
+    """A terminal sends it to all of them, wherever they are: they end at once, and none with a traceback."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "app", "serve", "--port", "0", "--workers", "2"],
+        cwd=ROOT,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        server = Server("", process.pid, Path())
+        while len(workers_of(server)) < 2:
+            assert process.poll() is None
+            time.sleep(0.01)
+        time.sleep(later)
+        os.killpg(process.pid, signal.SIGINT)
+        output, _ = process.communicate(timeout=4)
+    assert "Traceback" not in output
+    assert process.returncode == 0
