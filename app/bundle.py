@@ -52,6 +52,7 @@ class NetworkEntry(Strict):
     checkpoint: FileName
     graph: FileName
     precision: Literal["fp32", "int8"]  # of the graph
+    first: list[int] = Field([], description="members of a committee whose graph stops at them where they are sure")
 
 
 class Thresholds(Strict):

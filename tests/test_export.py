@@ -74,7 +74,7 @@ def test_where_asked_a_poor_quantisation_stays_in_fp32(
 ) -> None:
     """The model is written with the fp32 graph, whole, and its manifest says so."""
     monkeypatch.setattr(graph, "SAME_CLASS", 1.1)
-    part = Part(copy.deepcopy(run.network), "DigitNet", EARLY.config, "int8", or_fp32=True)
+    part = Part(copy.deepcopy(run.network), "DigitNet", EARLY.config, "int8", or_plain=True)
     model = write_model("m", "1.0.0", {"m": part}, [run], *small_parts, tmp_path / "m-1.0.0")
     assert model.manifest.networks["m"].precision == "fp32"
     images = small_parts[1].images.numpy()

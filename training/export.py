@@ -7,7 +7,7 @@ ships: an int8 graph has a temperature and thresholds of its own.
 import copy
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from app.engine import Scores, open_engine, self_test
 from app.network import Committee, DigitNet, Network, build
 from training.calibrate import fit_cascade, fit_temperature_in, fit_temperature_of, fit_thresholds
 from training.data import Digits
+from training.early import stop_early
 from training.evaluate import ACCEPT_ALL, ENGINES, commit, keep_reference, measure_model
 from training.graph import ExportError, check_agreement, quantise, run_graph, write_graph
 from training.recipes import from_dict
@@ -41,12 +42,26 @@ class Part:
     architecture: str
     config: dict[str, Any]
     precision: Literal["fp32", "int8"]
-    or_fp32: bool = False  # where int8 would depart too far, keep fp32 rather than refuse
+    or_plain: bool = False  # where a faster form of its graph would depart too far, do without rather than refuse
 
     @classmethod
-    def of(cls, run: Run, or_fp32: bool = False) -> "Part":
+    def of(cls, run: Run, or_plain: bool = False) -> "Part":
         recipe = run.recipe
-        return cls(copy.deepcopy(run.network), recipe.architecture, recipe.config, recipe.precision, or_fp32)
+        return cls(copy.deepcopy(run.network), recipe.architecture, recipe.config, recipe.precision, or_plain)
+
+    def takes(self, form: Callable[[], None]) -> bool:
+        """Give the graph a faster form, if that is near enough.
+
+        Raises:
+            ExportError: it is not, and nothing else will do.
+        """
+        try:
+            form()
+        except ExportError:
+            if not self.or_plain:
+                raise
+            return False
+        return True
 
 
 @dataclass(frozen=True)
@@ -147,14 +162,11 @@ def write_network(
     safetensors.torch.save_file(state, checkpoint)
     write_graph(network, graph)
     check_agreement(network, graph, training.images[:1_000])
-    precision = part.precision
-    if precision == "int8":
-        try:
-            quantise(graph, training, checked_on=held_out or training)
-        except ExportError:
-            if not part.or_fp32:
-                raise
-            precision = "fp32"
+    checked_on = held_out or training
+    in_int8 = part.precision == "int8" and part.takes(lambda: quantise(graph, training, checked_on))
+    first = lightest(part.config["members"]) if isinstance(network, Committee) else []
+    if first and not part.takes(lambda: stop_early(graph, first, part.config["members"], checked_on)):
+        first = []
     temperature = float(network.temperature)
     temperatures: dict[EngineName, float] = {
         "torch": temperature,
@@ -172,7 +184,8 @@ def write_network(
             macs=count_macs(network),
             checkpoint=checkpoint.name,
             graph=graph.name,
-            precision=precision,
+            precision="int8" if in_int8 else "fp32",
+            first=first,
         ),
         fitted={
             engine: Fitted(
@@ -236,6 +249,12 @@ def read_network(model: Bundle, name: str) -> Network:
     network = build(entry.architecture, entry.config)
     network.load_state_dict(safetensors.torch.load(model.contents[entry.checkpoint]))
     return network.eval()
+
+
+def lightest(members: Sequence[dict[str, Any]]) -> list[int]:
+    """The two lightest members of a committee, that of the fewest multiply-adds first; none of a committee of two."""
+    macs = [count_macs(build("DigitNet", config)) for config in members]
+    return sorted(range(len(members)), key=macs.__getitem__)[:2] if len(members) > 2 else []
 
 
 def count_macs(network: Network) -> int:

@@ -126,7 +126,7 @@ def finetune(
             on_epoch(network, epoch)
 
         adapted = fit(gentle(run.recipe, epochs), training, seed=seed, start=run.network, on_epoch=show)
-        parts[network] = Part.of(adapted, or_fp32=True)
+        parts[network] = Part.of(adapted, or_plain=True)
         done.append(adapted)
     made = write_model(name, version, parts, done, training, joined(held, mnist[1]), output)
     own_figures = {"digits": len(held), "before": accuracy(model, held), "after": accuracy(made, held)}

@@ -141,9 +141,9 @@ def quantise(graph: Path, training: Digits, checked_on: Digits, least: float | N
 
 
 def stems(graph: onnx.GraphProto) -> list[str]:
-    """Name the convolutions of one input channel."""
+    """Name the convolutions of one input channel, which are in fp32."""
     shapes = {weight.name: weight.dims for weight in graph.initializer}
-    return [node.name for node in graph.node if node.op_type == "Conv" and shapes[node.input[1]][1] == 1]
+    return [node.name for node in graph.node if node.op_type == "Conv" and shapes.get(node.input[1], (0, 0))[1] == 1]
 
 
 class Batches(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime ships no types

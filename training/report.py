@@ -271,10 +271,12 @@ def cascade_text(manifest: Manifest) -> list[str]:
     cascade = manifest.calibration["onnxruntime"].cascade
     if not cascade:
         return []
+    stops = manifest.networks["careful"].first
     return [
         f"The fast network reads every picture, and its answer stands from a confidence of {cascade.gate.confidence} "
         f"and a typicality of {cascade.gate.typicality} on; the careful one reads the rest, "
         f"{cascade.passed_on:.1%} of held-out digits.",
+        *(["Where its two lightest members are sure, ONNX Runtime does not run the others."] if stops else []),
         "",
     ]
 
