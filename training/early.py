@@ -1,9 +1,10 @@
 """A committee's graph that stops early: where its lightest members are sure, the others are not run.
 
-Half of the digits that a fast network passes on are plain to two small networks, and so is much of what is no digit.
+Much of what a fast network passes on is plain to two networks that are not much larger.
 The idea is of Wang et al. 2022, "Wisdom of Committees: An Overlooked Approach To Faster and More Accurate Models".
 """
 
+import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,16 +16,15 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 from onnx.helper import make_graph, make_node, make_tensor_value_info
 from onnx.parser import parse_graph
 
-from app.bundle import Thresholds
 from training.data import Digits
 from training.graph import SAME_CLASS, ExportError, run_graph, stems
 
-# Where the answer of the first members stands: which digit it is, at a temperature of 1, and that it is one; and below
-# which typicality it stands that it is none. Of held-out digits that the fast network passes on half stop, and none of
-# them is read otherwise than by all members; of 3,000 that are bent or dirty and stop 13 are, as many for the better as
-# for the worse. Up to a typicality of 0.05, six of these would be lost.
-SURE = Thresholds(confidence=0.9, typicality=0.98)
-NO_DIGIT = 0.02
+# How sure the first members must be for their answer to stand: of which digit it is, at a temperature of 1, and whether
+# it is one, or is none. Of held-out digits that the fast network passes on, two in five stop; of those that are bent or
+# dirty, 1,900 of 9,400, and none is read otherwise than by all members. What is surely no digit goes on all the same
+# where it is not surely like one of them: much more would stop, but of 1,000 blurred digits 35 were lost so.
+SURE_WHICH = 0.9
+SURE_WHETHER = 0.98
 
 DECIDE = f"""
 decide (float[N, F] first) => (float[N, 11] first_logits, bool[N] open, bool any) {{
@@ -32,20 +32,17 @@ decide (float[N, F] first) => (float[N, 11] first_logits, bool[N] open, bool any
     parts = Constant <value_ints = [10, 1]> ()
     digits, anything_else = Split <axis = 1> (first_logits, parts)
     across = Constant <value_ints = [1]> ()
-    odds = Softmax <axis = 1> (digits)
-    confidence = ReduceMax <keepdims = 0> (odds, across)
+    best = ReduceMax (digits, across)
     energy = ReduceLogSumExp (digits, across)
+    log_confidence = Sub (best, energy)
     margin = Sub (energy, anything_else)
-    margins = Squeeze (margin, across)
-    typicality_of_first = Sigmoid (margins)
-    sure_which = Constant <value_float = {SURE.confidence}> ()
-    sure_one = Constant <value_float = {SURE.typicality}> ()
-    sure_none = Constant <value_float = {NO_DIGIT}> ()
-    unsure_which = Less (confidence, sure_which)
-    unsure_one = Less (typicality_of_first, sure_one)
-    unsure = Or (unsure_which, unsure_one)
-    may_be_one = GreaterOrEqual (typicality_of_first, sure_none)
-    open = And (unsure, may_be_one)
+    distance = Abs (margin)
+    enough = Constant <value_float = {math.log(SURE_WHICH)}> ()
+    far = Constant <value_float = {math.log(SURE_WHETHER / (1 - SURE_WHETHER))}> ()
+    unsure_which = Less (log_confidence, enough)
+    unsure_whether = Less (distance, far)
+    unsure = Or (unsure_which, unsure_whether)
+    open = Squeeze (unsure, across)
     any = ReduceMax <keepdims = 0> (open)
 }}
 """
