@@ -1,6 +1,6 @@
 """A model folder: what is in it, whether it is whole, and how one is written.
 
-    models/digitnet-1.4.1/
+    models/digitnet-1.5.0/
       manifest.json           what this module defines
       fast.safetensors        a network's weights, for torch
       fast.onnx               the same network as a graph, for ONNX Runtime
@@ -27,7 +27,7 @@ from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, StringConstraint
 
 from app.errors import ModelFolderError
 
-RELEASED = "digitnet-1.4.1"
+RELEASED = "digitnet-1.5.0"
 MANIFEST = "manifest.json"
 
 EngineName = Literal["onnxruntime", "torch"]

@@ -25,7 +25,7 @@ EXAMPLE_PREDICTION = {
     "accepted": True,
     "reason": None,
     "input": {"format": "PNG", "width": 28, "height": 28, "inverted": False, "normalized": False, "box": None},
-    "model": "digitnet-1.4.1",
+    "model": "digitnet-1.5.0",
 }
 
 Reason = Literal["blank", "not_a_digit", "uncertain", "several_digits"]

@@ -57,7 +57,7 @@ def test_an_answer_has_all_that_is_promised(server: Server, seven: Grey) -> None
         "normalized": False,
         "box": None,
     }
-    assert body["model"] == "digitnet-1.4.1"
+    assert body["model"] == "digitnet-1.5.0"
 
 
 def test_an_answer_tells_where_its_time_went(server: Server, seven: Grey) -> None:

@@ -158,7 +158,7 @@ def test_a_drawn_seven_is_read(opened: tuple[Page, list[str]]) -> None:
     )
     expect(page.locator("#treatment")).to_have_text(re.compile("Made of a PNG of 280 . 280: made light on black"))
     expect(page.locator("#spoken")).to_have_text(re.compile(r"^7\. Accepted\. "))  # to a screen reader
-    expect(page.locator("#model")).to_have_text("digitnet-1.4.1")
+    expect(page.locator("#model")).to_have_text("digitnet-1.5.0")
     seen = pixels(page, "preview")[..., 0]
     assert seen.max() > 200
     assert seen[0].max() == seen[-1].max() == 0
