@@ -7,7 +7,10 @@ request never becomes one.
 """
 
 import asyncio
+import fcntl
 import re
+import termios
+from array import array
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -251,7 +254,7 @@ class Protocol(HttpToolsProtocol):
             self._started = now
             self._marks.clear()
         if stage is Stage.NONE:
-            if now - self._started >= self.timeout_keep_alive:
+            if now - self._started >= self.timeout_keep_alive and not self._has_unread():
                 self.transport.close()
             return
         self._marks.append((now, self._received))
@@ -270,6 +273,13 @@ class Protocol(HttpToolsProtocol):
             if not answered and self._cancel(self.cycle, SLOW):
                 return  # it is answered where all are
             self.transport.close()
+
+    def _has_unread(self) -> bool:
+        """Whether more has come than was read: in a busy loop the request that ends an idle time may wait for its turn,
+        and would be lost."""
+        count = array("i", [0])
+        fcntl.ioctl(self.transport.get_extra_info("socket"), termios.FIONREAD, count)
+        return bool(count[0])
 
     def _refuse(self, status: int, reason: str) -> None:
         """Answer what is no request, or never was one, and close."""

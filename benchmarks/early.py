@@ -46,12 +46,10 @@ RULES: dict[str, Callable[[Seen], NDArray[np.bool_]]] = {
         (seen.confidence >= SURE_WHICH) & (seen.typicality >= SURE_WHETHER)
     ),
     "sure which digit, and whether it is one or none": lambda seen: (
-        (seen.confidence >= SURE_WHICH)
-        & ((seen.typicality >= SURE_WHETHER) | (seen.typicality <= 1 - SURE_WHETHER))
+        (seen.confidence >= SURE_WHICH) & ((seen.typicality >= SURE_WHETHER) | (seen.typicality <= 1 - SURE_WHETHER))
     ),
     "the same, or sure that it is none": lambda seen: (
-        ((seen.confidence >= SURE_WHICH) & (seen.typicality >= SURE_WHETHER))
-        | (seen.typicality <= 1 - SURE_WHETHER)
+        ((seen.confidence >= SURE_WHICH) & (seen.typicality >= SURE_WHETHER)) | (seen.typicality <= 1 - SURE_WHETHER)
     ),
 }
 
@@ -95,11 +93,13 @@ def main() -> None:
     gate = cascade.gate
     _, held_out = data.hold_out(data.load(Path(os.environ.get("DIGITS_DATA_DIR", "data")), "train"), 5_000)
     digits = {"held-out digits": held_out} | {name: corrupted(held_out, name) for name in CORRUPTIONS}
-    sets = {name: (each.images.numpy(), each.labels.numpy()) for name, each in digits.items()}
+    sets: dict[str, tuple[Images, NDArray[np.int64] | None]] = {
+        name: (each.images.numpy(), each.labels.numpy()) for name, each in digits.items()
+    }
     sets |= {name: (make(), None) for name, make in STRANGERS.items()}
 
     print(f"{model.manifest.id}: of what is passed on, how much stops, and of that what all members read otherwise")
-    print(f"{'':24}{'passed on':>12}" + "".join(f"{'rule ' + str(number + 1):>26}" for number in range(len(RULES))))
+    print(f"{'':24}{'passed on':>12}" + "".join(f"{'rule ' + str(number + 1):>32}" for number in range(len(RULES))))
     for name, (images, labels) in sets.items():
         unsure = below(score_all(fast, images), gate)
         seen = committee(images[unsure])
@@ -111,7 +111,7 @@ def main() -> None:
                 right = labels[unsure]
                 lost = int(((seen.first != right) & stops).sum() - ((seen.all != right) & stops).sum())
                 told += f", {(stops & (seen.first != seen.all)).sum()} otherwise, {lost:+d}"
-            row += f"{told:>26}"
+            row += f"{told:>32}"
         print(row, flush=True)
     for number, rule_name in enumerate(RULES, 1):
         print(f"rule {number}: {rule_name}")

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import logging
+import os
 import re
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -314,3 +316,19 @@ def test_a_connection_that_idles_is_closed(server: Server) -> None:
         began = time.monotonic()
         assert rest(client) == b""
         assert 3 < time.monotonic() - began < 7
+
+
+def test_a_request_that_ends_an_idle_time_is_not_lost(server: Server) -> None:
+    """What came before the server found the time to look is answered, however late that is."""
+    request = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+    with connect(server) as client:
+        client.sendall(request)
+        assert b" 200 " in client.recv(65536)
+        time.sleep(1)  # it is seen to idle
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            time.sleep(5)  # as long as a connection may
+            client.sendall(request)
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        assert b" 200 " in client.recv(65536)

@@ -20,9 +20,9 @@ from training.data import Digits
 from training.graph import SAME_CLASS, ExportError, run_graph, stems
 
 # How sure the first members must be for their answer to stand: of which digit it is, at a temperature of 1, and whether
-# it is one, or is none. Of held-out digits that the fast network passes on, two in five stop; of those that are bent or
-# dirty, 1,900 of 9,400, and none is read otherwise than by all members. What is surely no digit goes on all the same
-# where it is not surely like one of them: much more would stop, but of 1,000 blurred digits 35 were lost so.
+# it is one, or is none (benchmarks/early.py). Of held-out digits that the fast network passes on, two in five stop; of
+# those that are bent or dirty, 1,900 of 9,400, of which all members read two otherwise. What is surely no digit goes on
+# all the same where it is not surely like one of them: much more would stop, but of blurred digits 35 were lost so.
 SURE_WHICH = 0.9
 SURE_WHETHER = 0.98
 
