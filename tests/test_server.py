@@ -1,6 +1,8 @@
 """The server's end: in steps, in time, and with nothing lost."""
 
 import os
+import resource
+import selectors
 import signal
 import socket
 import subprocess
@@ -9,7 +11,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import httpx
 import pytest
@@ -129,3 +132,34 @@ Server(uvicorn.Config(make, factory=True, port=0), drain=15, grace=20).run()
     assert done.returncode == -signal.SIGTERM
     assert "Traceback" not in done.stderr
     assert time.monotonic() - began < 10
+
+
+SOMAXCONN = Path("/proc/sys/net/core/somaxconn")
+CROWD = 2600  # more than uvicorn's own backlog
+
+
+@pytest.mark.skipif(
+    not SOMAXCONN.exists() or int(SOMAXCONN.read_text()) < CROWD, reason="the system lets fewer connections wait"
+)
+def test_a_crowd_that_comes_at_once_finds_room_to_wait() -> None:
+    """Each connection is made while the server has no time to accept any; one that is dropped is tried again in a
+    second, or three."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        with running() as server, ExitStack() as stack, selectors.DefaultSelector() as selector:
+            os.kill(server.pid, signal.SIGSTOP)
+            stack.callback(os.kill, server.pid, signal.SIGCONT)
+            for _ in range(CROWD):
+                client = stack.enter_context(socket.socket())
+                client.setblocking(False)
+                client.connect_ex(("127.0.0.1", server.port))
+                selector.register(client, selectors.EVENT_WRITE)
+            made, deadline = 0, time.monotonic() + 5
+            while made < CROWD and time.monotonic() < deadline:
+                for key, _ in selector.select(0.05):
+                    selector.unregister(key.fileobj)
+                    made += 1
+            assert made == CROWD
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
