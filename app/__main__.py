@@ -85,7 +85,7 @@ def serve(settings: Settings) -> int:
         "ws": "none",  # there are no websockets here, and uvicorn's would answer past Observe
         "host": settings.host,
         "port": settings.port,
-        "backlog": settings.max_connections,  # a connection that finds no room to wait is made a second later, or three
+        "backlog": 65_535,  # or what the system allows: one that finds no room to wait is made a second later, or three
         "log_config": log_config(settings.log_level),
         "access_log": False,  # Observe writes a line for each request
         "root_path": settings.root_path,
