@@ -27,7 +27,7 @@ from training.evaluate import score_all
 from training.robustness import CORRUPTIONS, corrupted
 from training.strangers import STRANGERS
 
-Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 PARTS = 200  # pictures in one batch
 
 
@@ -35,22 +35,17 @@ PARTS = 200  # pictures in one batch
 class Seen:
     """What the first members, and all of them, make of N pictures that were passed on."""
 
-    confidence: Floats  # (N,) of the first members, at a temperature of 1
-    typicality: Floats  # (N,) of the first members
+    which: Flags  # (N,) whether the first members are sure which digit it is, at a temperature of 1
+    one: Flags  # (N,) whether they are sure that it is a digit
+    none: Flags  # (N,) whether they are sure that it is none
     first: NDArray[np.int64]  # (N,) the digit that they read
     all: NDArray[np.int64]  # (N,) the digit that all read
 
 
-RULES: dict[str, Callable[[Seen], NDArray[np.bool_]]] = {
-    "sure which digit, and that it is one": lambda seen: (
-        (seen.confidence >= SURE_WHICH) & (seen.typicality >= SURE_WHETHER)
-    ),
-    "sure which digit, and whether it is one or none": lambda seen: (
-        (seen.confidence >= SURE_WHICH) & ((seen.typicality >= SURE_WHETHER) | (seen.typicality <= 1 - SURE_WHETHER))
-    ),
-    "the same, or sure that it is none": lambda seen: (
-        ((seen.confidence >= SURE_WHICH) & (seen.typicality >= SURE_WHETHER)) | (seen.typicality <= 1 - SURE_WHETHER)
-    ),
+RULES: dict[str, Callable[[Seen], Flags]] = {
+    "sure which digit, and that it is one": lambda seen: seen.which & seen.one,
+    "sure which digit, and whether it is one or none": lambda seen: seen.which & (seen.one | seen.none),
+    "the same, or sure that it is none": lambda seen: seen.which & seen.one | seen.none,
 }
 
 
@@ -72,9 +67,11 @@ class Committee:
         logits, probabilities = (np.concatenate(each) for each in zip(*parts, strict=True))
         digits = logits[:, :DIGITS].astype(np.float64)
         energy = np.logaddexp.reduce(digits, axis=1)
+        typicality = 1 / (1 + np.exp(logits[:, DIGITS] - energy))
         return Seen(
-            confidence=np.exp(digits.max(axis=1) - energy),
-            typicality=1 / (1 + np.exp(logits[:, DIGITS] - energy)),
+            which=np.exp(digits.max(axis=1) - energy) >= SURE_WHICH,
+            one=typicality >= SURE_WHETHER,
+            none=typicality <= 1 - SURE_WHETHER,
             first=digits.argmax(axis=1),
             all=probabilities.argmax(axis=1),
         )
@@ -86,11 +83,10 @@ def main() -> None:
     )
     parser.add_argument("--model", type=Path, default=bundle.released(), help="a cascade [default: the released one]")
     model = bundle.load(parser.parse_args().model)
-    fast, committee = open_engine(model, "onnxruntime", "cpu", 1, "fast"), Committee(model)
     cascade = model.manifest.calibration["onnxruntime"].cascade
-    if not cascade:
-        parser.error(f"{model.manifest.id} is no cascade")
-    gate = cascade.gate
+    if not cascade or not model.manifest.networks["careful"].first:
+        parser.error(f"{model.manifest.id} has no committee that stops early")
+    fast, committee = open_engine(model, "onnxruntime", "cpu", 1, "fast"), Committee(model)
     _, held_out = data.hold_out(data.load(Path(os.environ.get("DIGITS_DATA_DIR", "data")), "train"), 5_000)
     digits = {"held-out digits": held_out} | {name: corrupted(held_out, name) for name in CORRUPTIONS}
     sets: dict[str, tuple[Images, NDArray[np.int64] | None]] = {
@@ -101,7 +97,7 @@ def main() -> None:
     print(f"{model.manifest.id}: of what is passed on, how much stops, and of that what all members read otherwise")
     print(f"{'':24}{'passed on':>12}" + "".join(f"{'rule ' + str(number + 1):>32}" for number in range(len(RULES))))
     for name, (images, labels) in sets.items():
-        unsure = below(score_all(fast, images), gate)
+        unsure = below(score_all(fast, images), cascade.gate)
         seen = committee(images[unsure])
         row = f"{name:24}{len(seen.all):>12,}"
         for rule in RULES.values():

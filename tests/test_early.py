@@ -29,11 +29,15 @@ def committee() -> Committee:
     return network
 
 
-def left_open(committee: Committee, images: torch.Tensor) -> torch.Tensor:
-    """Which pictures the first members are not sure of, by torch."""
+def of_the_first(committee: Committee, images: torch.Tensor) -> torch.Tensor:
+    """The logits of the first members together, by torch."""
     members = committee.apart(MEMBERS)
     with torch.no_grad():
-        logits = torch.stack([members[member].eval().logits(images) for member in FIRST]).mean(dim=0)
+        return torch.stack([members[member].eval().logits(images) for member in FIRST]).mean(dim=0)
+
+
+def left_open(logits: torch.Tensor) -> torch.Tensor:
+    """Which pictures the first members are not sure of, by their logits."""
     typicality = torch.sigmoid(logits[:, :10].logsumexp(dim=1) - logits[:, 10])
     which = logits[:, :10].softmax(dim=1).amax(dim=1) >= SURE_WHICH
     whether = (typicality >= SURE_WHETHER) | (typicality <= 1 - SURE_WHETHER)
@@ -49,7 +53,7 @@ def test_what_the_first_leave_open_is_read_by_all(
     int8: bool,
 ) -> None:
     """There the answer is that of the whole committee, elsewhere that of the first members; alone or in company."""
-    monkeypatch.setattr(early, "SAME_CLASS", 0.0)
+    monkeypatch.setattr("training.graph.SAME_CLASS", 0.0)
     graph, images = tmp_path / "g.onnx", small_parts[1].images
     write_graph(committee, graph)
     if int8:
@@ -58,15 +62,13 @@ def test_what_the_first_leave_open_is_read_by_all(
     stop_early(graph, FIRST, MEMBERS, small_parts[1])
     stopped = run_graph(graph, images.numpy())
     changed = np.abs(stopped.probabilities - of_all.probabilities).max(axis=1) > 1e-3
-    is_open = left_open(committee, images).numpy()
+    logits = of_the_first(committee, images)
+    is_open = left_open(logits).numpy()
     assert 0.2 < is_open.mean() < 0.8
     if int8:  # near the bounds it decides otherwise than torch
         assert changed[is_open].mean() < 0.1 < changed[~is_open].mean()
     else:
         assert not changed[is_open].any()
-        members = committee.apart(MEMBERS)
-        with torch.no_grad():
-            logits = torch.stack([members[member].eval().logits(images) for member in FIRST]).mean(dim=0)
         expected = (logits[:, :10] / committee.temperature).softmax(dim=1).numpy()
         np.testing.assert_allclose(stopped.probabilities[~is_open], expected[~is_open], atol=1e-3)
     alone = np.concatenate([run_graph(graph, image[None]).probabilities for image in images.numpy()[:40]])

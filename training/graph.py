@@ -4,7 +4,7 @@ import copy
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -26,7 +26,7 @@ from training.evaluate import score_all
 from training.train import predict
 
 AGREEMENT = 1e-4  # between torch and the fp32 graph, in any probability
-SAME_CLASS = 0.9995  # share of digits that a quantised graph must read as the fp32 one does
+SAME_CLASS = 0.9995  # share of digits that another form of a graph must read as it does
 
 
 class ExportError(Exception):
@@ -116,10 +116,8 @@ def quantise(graph: Path, training: Digits, checked_on: Digits, least: float | N
     Raises:
         ExportError: it reads fewer so; the graph is as it was.
     """
-    images = checked_on.images.numpy()
-    before = run_graph(graph, images).probabilities.argmax(axis=1)
-    with tempfile.TemporaryDirectory() as work, quiet():
-        quantised = Path(work) / graph.name
+
+    def in_int8(quantised: Path) -> None:
         quantize_static(
             graph,
             quantised,
@@ -132,12 +130,33 @@ def quantise(graph: Path, training: Digits, checked_on: Digits, least: float | N
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
-        same = float((run_graph(quantised, images).probabilities.argmax(axis=1) == before).mean())
+
+    with quiet():
+        replace_graph(graph, in_int8, "the int8 graph", checked_on, least)
+
+
+def replace_graph(
+    graph: Path, write: Callable[[Path], None], what: str, checked_on: Digits, least: float | None = None
+) -> None:
+    """Replace a graph by another form of it, if that reads nearly as it does.
+
+    Args:
+        write: writes the other form to a path.
+        what: the name of that form.
+        least: share of ``checked_on`` that it must read as before [``SAME_CLASS``].
+
+    Raises:
+        ExportError: it reads fewer so; the graph is as it was.
+    """
+    images = checked_on.images.numpy()
+    before = run_graph(graph, images).probabilities.argmax(axis=1)
+    with tempfile.TemporaryDirectory() as work:
+        other = Path(work) / graph.name
+        write(other)
+        same = float((run_graph(other, images).probabilities.argmax(axis=1) == before).mean())
         if same < (least := SAME_CLASS if least is None else least):
-            raise ExportError(
-                f"the int8 graph reads {same:.2%} of {len(images)} digits as the fp32 one; {least:.2%} is asked"
-            )
-        graph.write_bytes(quantised.read_bytes())
+            raise ExportError(f"{what} reads {same:.2%} of {len(images)} digits as before; {least:.2%} is asked")
+        graph.write_bytes(other.read_bytes())
 
 
 def stems(graph: onnx.GraphProto) -> list[str]:
