@@ -1,84 +1,86 @@
-"""What can go wrong, in the words of the domain.
+"""The exceptions of the package. They know nothing of HTTP: ``http/problems.py`` maps them to answers.
 
-Knows no HTTP: ``problems.py`` has the one table that turns these into answers. A message is written for the person
-who can act on it, and holds no path of the server when it concerns an upload.
+A message is for the person who can act on it. A message about an upload contains no path of the server.
 """
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 class DigitserveError(Exception):
-    """The root of everything that this package raises on purpose."""
+    """The base class of every exception that this package raises on purpose."""
 
 
 class StartupError(DigitserveError):
-    """The service cannot start as it was asked to."""
+    """The service cannot start with these settings."""
 
 
 class ModelFolderError(StartupError):
-    """A model folder is missing, incomplete, altered, or does not do what its manifest says."""
+    """A model folder is missing, incomplete or altered, or the model does not do what its manifest says."""
 
 
 class EngineUnavailableError(StartupError):
-    """The engine or the device that was asked for is not on this machine."""
+    """This machine does not have the engine or the device."""
 
 
 class CommandError(DigitserveError):
-    """A command line cannot do what it was asked to."""
+    """A command cannot do what it was asked to do."""
 
 
 class UsageError(CommandError):
-    """The command line asks for what cannot be."""
+    """The command line is wrong."""
 
 
 class ServiceError(CommandError):
-    """A service that we are the client of does not answer as we can use it."""
+    """A service that a command calls does not answer as expected."""
 
 
 class RequestError(DigitserveError):
-    """Something about a request that its sender can mend."""
+    """A fault in a request that the client can correct."""
 
 
 class MalformedRequestError(RequestError):
-    """The body is not in one of the forms that we take."""
+    """The body has none of the forms that we accept."""
 
 
 class BodyTooLargeError(RequestError):
-    """The body has more bytes than are allowed."""
+    """The body is larger than the limit."""
 
 
 class UnsupportedMediaError(RequestError):
-    """The bytes are not an image of a type that we take."""
+    """The bytes are not an image of a supported type."""
 
 
 class BrokenImageError(RequestError):
-    """The bytes begin as an image of a known type, and cannot be decoded."""
+    """The bytes start like an image of a supported type but cannot be decoded."""
 
 
 class ImageSizeError(RequestError):
-    """The image is well-formed, and its size in pixels is outside the limits."""
+    """The image has too many pixels."""
 
 
 class CrowdedPictureError(RequestError):
-    """There is more on the picture than is read at once."""
+    """The picture shows more than one request may read."""
 
 
 class UnknownModelError(RequestError):
-    """There is no model of that name and version here."""
+    """This service has no model of that name and version."""
 
 
 class SlowRequestError(RequestError):
-    """The request came too slowly, and was not waited for."""
+    """The request arrived too slowly."""
 
 
 class UnauthorizedError(RequestError):
-    """The request has no key, or none that is known."""
+    """The request has no API key, or an unknown one."""
 
 
 class UnknownHostError(RequestError):
-    """The request is for a host that this service does not answer for."""
+    """The request names a host that this service does not serve."""
 
 
 class OverloadedError(DigitserveError):
-    """More is under way than may be. Trying again after ``retry_after`` seconds is right."""
+    """The service has too much work. The client may try again after ``retry_after`` seconds."""
 
     def __init__(self, message: str, retry_after: int = 1) -> None:
         super().__init__(message)
@@ -86,9 +88,9 @@ class OverloadedError(DigitserveError):
 
 
 class DeadlineError(DigitserveError):
-    """The answer would have come too late, and was not worked out."""
+    """The deadline passed before the answer was computed."""
 
-    def __init__(self, message: str = "There was no time left when the picture's turn came.") -> None:
+    def __init__(self, message: str = "The deadline passed while the picture waited.") -> None:
         super().__init__(message)
 
 
@@ -97,4 +99,11 @@ class NotReadyError(DigitserveError):
 
 
 class EngineFailedError(DigitserveError):
-    """The engine failed, or what it gave is no answer."""
+    """The engine raised an exception, or its output is not valid."""
+
+
+def describe_first_error(errors: Sequence[Mapping[str, Any]]) -> str:
+    """Describe the first of pydantic's validation errors as ``field.name: what is wrong``, without the value."""
+    first = errors[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}" if where else str(first["msg"])

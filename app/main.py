@@ -1,7 +1,7 @@
-"""create_app: the only place that wires things together.
+"""create_app: the one place that wires everything together.
 
-Start-up happens once, in this order: verify the model folder, load it into an engine, have it read its golden digits,
-open the batcher, be ready. What fails on the way stops the start with one line.
+Start-up happens once, in this order: verify the model folder, load it into an engine, let that read the golden digits,
+open the scheduler, be ready. If a step fails, the start stops with an error of one line.
 """
 
 import asyncio
@@ -14,101 +14,118 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, TypedDict
 
-import cv2
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 import app
-from app import problems
-from app.admission import Admission
-from app.cores import cores, give_way
 from app.errors import StartupError
-from app.gate import Gate, names, read_keys
-from app.log import AccessLog
-from app.metrics import Metrics
-from app.observe import Observe
-from app.openapi import describe
-from app.reload import HangUp, Reloader
-from app.routes import batch, explain, openinference, operations, pages, predict, read
-from app.service import Service
-from app.serving import load
+from app.http.fast_path import FastPath
+from app.http.middleware.auth import Auth, parse_list, read_keys
+from app.http.middleware.request_log import RequestLog
+from app.http.middleware.startup_errors import StartupErrors
+from app.http.middleware.tracing import Tracing
+from app.http.openapi import correct_openapi
+from app.http.problems import add_error_handlers
+from app.http.routes import batch, explain, health, open_inference, pages, predict, read
+from app.http.state import ServiceState
+from app.imaging.ink import limit_opencv_threads
+from app.inference.admission import Admission
+from app.inference.cpu import available_cores, lower_thread_priority
+from app.inference.engine_health import EngineHealth
+from app.inference.hot_reload import HotReloader, ReloadReport
+from app.inference.loaded_model import LoadedModel, ModelOptions, load_model
+from app.observability.logging import AccessLog
+from app.observability.metrics import Metrics
+from app.observability.tracing import close, open_provider
+from app.server.load_shedding import LoadShedder
+from app.server.sighup import SighupHandler
 from app.settings import Settings
-from app.shed import Shed
-from app.shortcut import Shortcut
-from app.tracing import Tracing, close, open_provider
-from app.watch import Watch
 
 if TYPE_CHECKING:  # not in the base install
     from opentelemetry.sdk.trace import TracerProvider
 
 logger = logging.getLogger(__name__)
 
-# Objects after which those that are young are looked through for cycles. Python's own 700 come in one turn of a busy
-# loop; with thousands of connections, which hold theirs for long, looking cost a third of the answers under overload.
-YOUNG = 20_000
-SAMPLED = 0.5  # seconds from one look at the queue and the counts to the next
-EXPOSED = ["X-Request-ID", "Server-Timing", "Retry-After"]  # headers that a page of another origin may read
+# Python looks for garbage cycles after so many new objects. Its default of 700 is reached in one turn of a busy loop.
+# With thousands of connections, whose objects live long, the search took a third of the answers under overload.
+GC_THRESHOLD = 20_000
+FLUSH_INTERVAL_S = 0.5  # between two updates of the metrics
+EXPOSED_HEADERS = ["X-Request-ID", "Server-Timing", "Retry-After"]  # that a page of another origin may read
 
 
-class State(TypedDict):
-    """What the lifespan hands to each request, as ``request.state``."""
+class LifespanState(TypedDict):
+    """What the lifespan passes to each request, as ``request.state``."""
 
-    service: Service
+    service: ServiceState
 
 
 def from_environment() -> ASGIApp:
-    """The service of a worker, which is a process of its own and is told its settings by the environment."""
+    """Create the app of a worker process, which gets its settings from the environment."""
     try:
         return create_app(Settings(), open_provider())
     except StartupError as error:
         logger.error("%s", error)
-        sys.exit(3)  # as uvicorn's workers do whose application did not start
+        sys.exit(3)  # the status of uvicorn's workers whose application did not start
 
 
 def create_app(settings: Settings, tracer_provider: "TracerProvider | None" = None) -> ASGIApp:
-    """Build the service. The model is loaded when the app starts, not here.
+    """Create the service. The model is loaded when the app starts, not here.
 
     Args:
-        tracer_provider: gives each request a span; it is shut down with the app.
+        settings: The settings, read once by the caller.
+        tracer_provider: Traces each request if given. It is shut down with the app.
 
     Raises:
-        StartupError: a setting that names a file names none that is of use.
+        StartupError: A setting names a file that cannot be used.
     """
     metrics = Metrics()
     log = AccessLog() if settings.log_level in ("info", "debug") else None
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-        watch = Watch(lambda: service.model.test(), settings.fault_s, tell=metrics.ready.set)
-        load_model = partial(load, settings, metrics, watch.failed)
-        model = load_model()
-        await model.inference.open()
+    async def lifespan(_: FastAPI) -> AsyncIterator[LifespanState]:
+        engine_health = EngineHealth(
+            lambda: service.model.read_golden_digits(), settings.fault_s, on_change=metrics.ready.set
+        )
+        load = partial(
+            load_model, settings.model, model_options(settings), engine_health.report_failure, metrics.observe_batch
+        )
+        model = load()
+        await model.scheduler.open()
         metrics.forget_dead_workers()
-        model.count(metrics)
-        cv2.setNumThreads(settings.threads)  # of its own accord it would take every core for each picture
+        count_model(metrics, model)
+        limit_opencv_threads(settings.threads)
         admission = Admission(settings.max_inflight, settings.max_inflight_pixels, settings.max_inflight_bytes)
-        threads = max(1, cores() // settings.workers)
-        with ThreadPoolExecutor(threads, thread_name_prefix="pictures", initializer=give_way) as pool:
-            # A browser is told nothing of an answer of another origin that the middleware has not seen.
-            shed = None if settings.cors_origins else Shed(admission, metrics, log)
-            service = Service(settings, model, admission, pool, metrics, watch, shed)
-            reloader = Reloader(service, load_model)
-            HangUp(reloader.ask).install()
-            sampling = asyncio.create_task(sample(service))
+        threads = max(1, available_cores() // settings.workers)
+        with ThreadPoolExecutor(threads, thread_name_prefix="pictures", initializer=lower_thread_priority) as pool:
+            # The CORS middleware must see every answer: otherwise a browser hides it from a page of another origin.
+            shed_request = None if settings.cors_origins else LoadShedder(admission, metrics, log)
+            service = ServiceState(settings, model, admission, pool, metrics, engine_health, shed_request)
+
+            def swap(new: LoadedModel) -> None:
+                service.model = new
+                count_model(metrics, new)
+
+            def report(reload: ReloadReport) -> None:
+                service.last_reload = reload
+                metrics.count_reload(reload.outcome)
+
+            reloader = HotReloader(model, load, swap, report)
+            SighupHandler(reloader.request).install()
+            flushing = asyncio.create_task(flush_metrics(service))
             gc.collect()
-            gc.set_threshold(YOUNG)
-            gc.freeze()  # what start-up made will stay: a full collection need not walk through it for 50 ms
+            gc.set_threshold(GC_THRESHOLD)
+            gc.freeze()  # objects of the start-up stay: a full collection need not visit them, which takes 50 ms
             metrics.ready.set(1)
             logger.info("%s is ready on %s (%s)", model.id, model.engine.name, model.engine.device)
             try:
                 yield {"service": service}
             finally:
-                sampling.cancel()
+                flushing.cancel()
                 await reloader.close()
-                await watch.close()
-                await service.model.inference.close()
-                metrics.settle()
+                await engine_health.close()
+                await service.model.scheduler.close()
+                metrics.flush()
                 if tracer_provider:
                     await close(tracer_provider)
 
@@ -116,65 +133,67 @@ def create_app(settings: Settings, tracer_provider: "TracerProvider | None" = No
         title="digitserve",
         version=app.__version__,
         summary="Reads handwritten digits, and says when it is not sure.",
-        docs_url=None,  # pages.py has them, from files of this process
+        docs_url=None,  # routes/pages.py serves them from local files
         redoc_url=None,
-        redirect_slashes=False,  # it would lead to whatever host the request names
+        redirect_slashes=False,  # a redirect would go to whatever host the request names
         lifespan=lifespan,
-        # Its own would tell of queries, and of half the requests.
+        # FastAPI's telemetry would include query strings, and miss the requests of the fast path.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
-    service_app.add_middleware(StartupReport)
-    problems.install(service_app)
-    for part in (predict, batch, read, explain, openinference, operations, pages):
-        service_app.include_router(part.router)
+    service_app.add_middleware(StartupErrors)
+    add_error_handlers(service_app)
+    for route in (predict, batch, read, explain, open_inference, health, pages):
+        service_app.include_router(route.router)
     service_app.mount("/assets", pages.assets())
-    describe(service_app)
-    serving: ASGIApp = Shortcut(service_app)
-    keys, hosts = read_keys(settings.api_keys), names(settings.allowed_hosts)
+    correct_openapi(service_app)
+    return add_middleware(service_app, settings, metrics, log, tracer_provider)
+
+
+def add_middleware(
+    service_app: FastAPI,
+    settings: Settings,
+    metrics: Metrics,
+    log: AccessLog | None,
+    tracer_provider: "TracerProvider | None",
+) -> ASGIApp:
+    """Wrap the app in the middleware that the settings ask for, from the inside out."""
+    wrapped: ASGIApp = FastPath(service_app)
+    keys, hosts = read_keys(settings.api_keys), parse_list(settings.allowed_hosts)
     if keys or hosts:
-        serving = Gate(serving, keys, hosts, settings.open_metrics, settings.open_pages)
-    if settings.cors_origins:  # outside the gate, for a browser asks without a key whether it may ask
-        serving = CORSMiddleware(
-            serving, names(settings.cors_origins), allow_methods=["*"], allow_headers=["*"], expose_headers=EXPOSED
+        wrapped = Auth(wrapped, keys, hosts, settings.open_metrics, settings.open_pages)
+    if settings.cors_origins:  # outside of Auth: a browser's preflight request carries no key
+        origins = parse_list(settings.cors_origins)
+        wrapped = CORSMiddleware(
+            wrapped, origins, allow_methods=["*"], allow_headers=["*"], expose_headers=EXPOSED_HEADERS
         )
     if tracer_provider:
-        serving = Tracing(serving, tracer_provider)
-    return Observe(serving, metrics, log)
+        wrapped = Tracing(wrapped, tracer_provider)
+    return RequestLog(wrapped, metrics, log)
 
 
-async def sample(service: Service) -> None:
-    """Bring the counts up to date, now and then: it may be another worker that is asked for the metrics."""
+def model_options(settings: Settings) -> ModelOptions:
+    """Return the settings that concern loading and scheduling a model."""
+    return ModelOptions(
+        engine=settings.engine,
+        device=settings.device,
+        threads=settings.threads,
+        network=settings.network,
+        workers=settings.workers,
+        max_batch=settings.batch_max,
+        batch_wait_s=settings.batch_wait_ms / 1000,
+        max_waiting=settings.max_inflight,
+        max_bulk=8 * settings.max_batch,
+    )
+
+
+def count_model(metrics: Metrics, model: LoadedModel) -> None:
+    """Report in the metrics which model serves."""
+    metrics.set_model(model.name, model.version, model.folder.sha256, model.folder.manifest.reference)
+
+
+async def flush_metrics(service: ServiceState) -> None:
+    """Update the metrics regularly, because any worker may be asked for the metrics of all."""
     while True:
-        service.count_waiting()
-        service.metrics.settle()
-        await asyncio.sleep(SAMPLED)
-
-
-class StartupReport:
-    """ASGI middleware: a start that fails for a reason that we know says so in one line, where Starlette would show
-    the server a traceback."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan":
-            await self.app(scope, receive, send)
-            return
-        failure: Message | None = None
-
-        async def hold_failure(message: Message) -> None:
-            nonlocal failure
-            if message["type"] == "lifespan.startup.failed":
-                failure = message
-            else:
-                await send(message)
-
-        try:
-            await self.app(scope, receive, hold_failure)
-        except StartupError as error:
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
-        except BaseException:
-            if failure:
-                await send(failure)
-            raise
+        service.update_queue_size()
+        service.metrics.flush()
+        await asyncio.sleep(FLUSH_INTERVAL_S)

@@ -6,7 +6,17 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.bundle import released
+RELEASED_MODEL = "digitnet-1.5.0"
+
+
+def released_model() -> Path:
+    """Return the folder of the model that ships with this version of the service.
+
+    An installed wheel has it inside the package. A checkout has it beside the package.
+    """
+    package = Path(__file__).parent
+    inside = package / "models" / RELEASED_MODEL
+    return inside if inside.is_dir() else package.parent / "models" / RELEASED_MODEL
 
 
 class Settings(BaseSettings):
@@ -21,7 +31,7 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    model: Path = Field(default_factory=released, description="Model folder; the released model when not set.")
+    model: Path = Field(default_factory=released_model, description="Model folder; the released model when not set.")
     engine: Literal["auto", "onnxruntime", "torch"] = Field(
         "auto", description="auto takes torch where CUDA is usable, else ONNX Runtime."
     )

@@ -1,1 +1,1 @@
-"""Measurements of the service, each a command. None of them is a test."""
+"""Performance measurements of the service. Each module is a command; none is a test."""

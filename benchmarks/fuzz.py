@@ -1,11 +1,11 @@
-"""Look for inputs that do to the service what none should: real ones, changed at random, through all that reads them.
+"""Search for inputs that harm the service: real inputs, changed at random, through all the code that reads them.
 
     python -m benchmarks.fuzz [--seconds 60] [--seed 1] [--findings fuzz-findings] [--replay 1:4711]
 
-Each goes the way of a request to /predict and to /read, up to the network, in a process of its own. It must end with a
-picture within the limits, or with a ``RequestError``, in time and in little memory; and where there is a quick way and
-a general one (plain PNGs, plain forms) both must say the same. Anything else is a finding: it is written to a folder
-with the seed and number that make it again.
+Each input takes the path of a request to /predict and to /read, up to the network, in a separate process. It must end
+with a picture within the limits or with a ``RequestError``, in time and in little memory. Plain PNGs and plain forms
+have a fast and a general reader, and both must agree. Anything else is a finding. Findings are written to a folder,
+with the seed and number that reproduce them.
 """
 
 import argparse
@@ -29,36 +29,35 @@ from pathlib import Path
 
 import numpy as np
 
-from app import quick_png
 from app.errors import CrowdedPictureError, MalformedRequestError, RequestError
-from app.image import decode, open_image
-from app.normalize import normalize
-from app.reader import candidates, open_page
-from app.upload import BOUNDARY, files_alone, parse_form, take_image
-from benchmarks.mutations import CORPUS, Input, make
+from app.http.upload import BOUNDARY, files_alone, parse_form, take_image
+from app.imaging.decode import decode, decode_plain_png, open_image
+from app.imaging.normalize import normalize
+from app.recognition.number import candidates, open_page
+from benchmarks.mutations import CORPUS, Input, make_input
 
 SPAWN = multiprocessing.get_context("spawn")
 MAX_PIXELS = 1_000_000
-START = 60.0  # seconds in which a process must be ready to work
-SLOW = 1.0  # seconds of the processor for one input
-HANG = 60.0  # seconds by the clock for one input, on a machine that may be busy with other things
-MEMORY = 200  # MB for one input, beside what was there
-ADDRESSES = 8 << 30  # bytes of address space, so that a bomb ends the process and not the machine
+START_TIMEOUT_S = 60.0  # for a worker process to get ready
+MAX_CPU_S = 1.0  # CPU time for one input
+HANG_TIMEOUT_S = 60.0  # wall-clock time for one input; generous, because the machine may be busy
+MAX_GROWTH_MB = 200  # memory for one input, on top of the peak before it
+MAX_ADDRESS_SPACE = 8 << 30  # bytes; a decompression bomb then ends the process and not the machine
 
 
-Check = Callable[[Input], str]  # tries an input, and tells how it ended; what it raises is a finding
+Check = Callable[[Input], str]  # tries an input and says how it ended; an exception is a finding
 
 
 class Finding(Exception):
-    """What should not have happened, in words."""
+    """Something that must not happen, described in words."""
 
 
 @dataclass
 class Result:
-    """What came of many inputs."""
+    """The outcome of a run."""
 
-    outcomes: Counter[str] = field(default_factory=Counter)  # how they ended
-    findings: dict[int, str] = field(default_factory=dict)  # number -> what was found
+    outcomes: Counter[str] = field(default_factory=Counter)  # how the inputs ended
+    findings: dict[int, str] = field(default_factory=dict)  # number of the input -> description
     seconds: float = 0.0
 
     @property
@@ -66,26 +65,26 @@ class Result:
         return sum(self.outcomes.values())
 
 
-def check(given: Input) -> str:
-    """Do with an input what a request does; how it ended.
+def check_input(given: Input) -> str:
+    """Process an input as a request would be, and say how it ended.
 
     Raises:
-        Exception: whatever is not as it should be.
+        Exception: Any exception is a finding.
     """
-    both_ways_take_the_same_files(given)
+    compare_form_readers(given)
     try:
         data = take_image(*given)
     except RequestError as error:
         return type(error).__name__
-    quick = quick_png.read(data, MAX_PIXELS)
+    plain = decode_plain_png(data, MAX_PIXELS)
     try:
         picture = decode(data, MAX_PIXELS)
     except RequestError as error:
-        if quick:
-            raise Finding("the quick way reads a PNG that the general one does not") from error
+        if plain:
+            raise Finding("the plain PNG decoder reads a file that the general decoder rejects") from error
         return type(error).__name__
-    if quick and not np.array_equal(quick.pixels, picture.pixels):
-        raise Finding("the quick way reads other pixels than the general one")
+    if plain and not np.array_equal(plain.pixels, picture.pixels):
+        raise Finding("the plain PNG decoder reads other pixels than the general decoder")
     if picture.pixels.dtype != np.uint8 or picture.pixels.ndim != 2 or not 0 < picture.pixels.size <= MAX_PIXELS:
         raise Finding(f"pixels of {picture.pixels.dtype}, {picture.pixels.shape}")
     for mode in ("auto", "always", "never"):
@@ -103,55 +102,60 @@ def check(given: Input) -> str:
     return f"read, {picture.format}"
 
 
-def both_ways_take_the_same_files(given: Input) -> None:
-    plain = BOUNDARY.fullmatch(given.content_type)
-    if not plain or (quick := files_alone(plain[1], given.body, 1)) is None:
+def compare_form_readers(given: Input) -> None:
+    """Check that the form splitter and the form parser find the same files.
+
+    Raises:
+        Finding: They differ.
+    """
+    boundary = BOUNDARY.fullmatch(given.content_type)
+    if not boundary or (split_files := files_alone(boundary[1], given.body, 1)) is None:
         return
     try:
-        general = parse_form(plain[1], given.body, 1)
+        parsed_files = parse_form(boundary[1], given.body, 1)
     except MalformedRequestError as error:
-        raise Finding("the quick way takes files out of a form that the parser refuses") from error
-    if quick != general:
-        raise Finding("the quick way takes other files out of a form than the parser does")
+        raise Finding("the form splitter finds files in a form that the parser rejects") from error
+    if split_files != parsed_files:
+        raise Finding("the form splitter finds other files than the parser")
 
 
-def work(check: Check, seed: int, first: int, to: Connection) -> None:
-    """Try one input after the other, for as long as this process lives, and tell of each how it ended."""
+def try_inputs(check: Check, seed: int, first: int, to: Connection) -> None:
+    """Try one input after the other until this process is killed, and send the outcome of each."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.filterwarnings("ignore", module="PIL")
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
-    resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_ADDRESS_SPACE, MAX_ADDRESS_SPACE))
     for given in CORPUS:
-        check(given)  # what is imported and allocated once is no input's fault
-    number, peak = first, resident()
+        check(given)  # imports and one-time allocations must not count against the first input
+    number, peak = first, peak_megabytes()
     to.send("ready")
     while True:
-        found, given, began = None, make(seed, number), time.process_time()
+        description, given, started = None, make_input(seed, number), time.process_time()
         try:
             outcome = check(given)
         except Exception:
-            outcome, found = "finding", traceback.format_exc()
-        if (took := time.process_time() - began) > SLOW:
-            outcome, found = "finding", f"it took {took:.1f} s"
-        if (now := resident()) > peak:
-            if now - peak > MEMORY:
-                outcome, found = "finding", f"it took {now - peak:.0f} MB"
-            peak = now
-        to.send((outcome, found))
+            outcome, description = "finding", traceback.format_exc()
+        if (seconds := time.process_time() - started) > MAX_CPU_S:
+            outcome, description = "finding", f"it took {seconds:.1f} s"
+        if (new_peak := peak_megabytes()) > peak:
+            if new_peak - peak > MAX_GROWTH_MB:
+                outcome, description = "finding", f"it took {new_peak - peak:.0f} MB"
+            peak = new_peak
+        to.send((outcome, description))
         number += 1
 
 
-def resident() -> float:
-    """MB that this process had at its peak; what getrusage has is that of its parent, too."""
+def peak_megabytes() -> float:
+    """Return the peak memory of this process. (getrusage would include memory of its parent.)"""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 @contextmanager
-def worker(check: Check, seed: int, first: int) -> Iterator[tuple[SpawnProcess, Connection]]:
-    """A process that tries inputs from a number on, and what it tells of them."""
+def run_worker(check: Check, seed: int, first: int) -> Iterator[tuple[SpawnProcess, Connection]]:
+    """Start a process that tries inputs from number ``first`` on. Yield it, and the connection for its outcomes."""
     ours, theirs = SPAWN.Pipe(duplex=False)
-    process = SPAWN.Process(target=work, args=(check, seed, first, theirs), daemon=True)
+    process = SPAWN.Process(target=try_inputs, args=(check, seed, first, theirs), daemon=True)
     process.start()
     theirs.close()
     try:
@@ -163,39 +167,48 @@ def worker(check: Check, seed: int, first: int) -> Iterator[tuple[SpawnProcess, 
 
 
 def run(
-    seed: int, seconds: float = math.inf, inputs: float = math.inf, check: Check = check, hang: float = HANG
+    seed: int,
+    seconds: float = math.inf,
+    inputs: float = math.inf,
+    check: Check = check_input,
+    hang_timeout: float = HANG_TIMEOUT_S,
 ) -> Result:
-    """Try inputs until the time is over, or so many. One that hangs or ends its process is a finding; others follow."""
-    began = time.monotonic()
-    result, number, until = Result(), 0, began + seconds
-    while time.monotonic() < until and number < inputs:
-        with worker(check, seed, number) as (process, told):
-            alive = told.poll(START) and told.recv() is not None
-            while alive and time.monotonic() < until and number < inputs:
-                found: str | None
+    """Try inputs for some time, or up to some number of them.
+
+    An input that hangs or ends its process is a finding; the run continues with the next input.
+    """
+    started = time.monotonic()
+    result, number, end = Result(), 0, started + seconds
+    while time.monotonic() < end and number < inputs:
+        with run_worker(check, seed, number) as (process, outcomes):
+            alive = outcomes.poll(START_TIMEOUT_S) and outcomes.recv() is not None
+            while alive and time.monotonic() < end and number < inputs:
+                description: str | None
                 try:
-                    alive = told.poll(hang)
-                    outcome, found = told.recv() if alive else ("finding", f"it did not end within {hang} s")
+                    alive = outcomes.poll(hang_timeout)
+                    outcome, description = (
+                        outcomes.recv() if alive else ("finding", f"it did not end within {hang_timeout} s")
+                    )
                 except EOFError:
                     process.join()
-                    alive, outcome, found = False, "finding", f"its process ended with {process.exitcode}"
+                    alive, outcome, description = False, "finding", f"its process ended with {process.exitcode}"
                 result.outcomes[outcome] += 1
-                if found:
-                    result.findings[number] = found
+                if description:
+                    result.findings[number] = description
                 number += 1
-    result.seconds = time.monotonic() - began
+    result.seconds = time.monotonic() - started
     return result
 
 
-def write(folder: Path, seed: int, number: int, found: str) -> Path:
-    """Write a finding down: the body, and beside it what happened and how to make it happen again."""
+def write_finding(folder: Path, seed: int, number: int, description: str) -> Path:
+    """Write a finding: its body, and a JSON file that says what happened and how to reproduce it."""
     folder.mkdir(parents=True, exist_ok=True)
-    given = make(seed, number)
+    given = make_input(seed, number)
     body = folder / f"{seed}-{number}.body"
     body.write_bytes(given.body)
     about = {
         "content_type": given.content_type.decode("latin-1"),
-        "found": found,
+        "found": description,
         "again": f"python -m benchmarks.fuzz --replay {seed}:{number}",
     }
     body.with_suffix(".json").write_text(json.dumps(about, indent=2) + "\n")
@@ -203,24 +216,33 @@ def write(folder: Path, seed: int, number: int, found: str) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Look for inputs that do what none should.")
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--findings", type=Path, default=Path("fuzz-findings"), metavar="FOLDER")
-    parser.add_argument("--replay", metavar="SEED:NUMBER", help="try one input, in this process, and tell how it ends")
-    given = parser.parse_args()
-    if given.replay:
-        seed, number = map(int, given.replay.split(":"))
-        print(check(make(seed, number)))
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.fuzz", description="Search for inputs that harm the service."
+    )
+    parser.add_argument("--seconds", type=float, default=60, help="how long to search [%(default)g]")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the inputs [%(default)s]")
+    parser.add_argument(
+        "--findings",
+        type=Path,
+        default=Path("fuzz-findings"),
+        metavar="FOLDER",
+        help="folder for findings [%(default)s]",
+    )
+    parser.add_argument("--replay", metavar="SEED:NUMBER", help="try one input, in this process, and say how it ended")
+    arguments = parser.parse_args()
+    if arguments.replay:
+        seed, number = map(int, arguments.replay.split(":"))
+        print(check_input(make_input(seed, number)))
         return
-    result = run(given.seed, given.seconds)
+    result = run(arguments.seed, arguments.seconds)
     for outcome, count in result.outcomes.most_common():
         print(f"{count:>10,}  {outcome}")
     rate = result.inputs / result.seconds
-    print(f"{result.inputs:,} inputs of seed {given.seed} in {result.seconds:.0f} s: {rate:,.0f} a second")
+    print(f"{result.inputs:,} inputs of seed {arguments.seed} in {result.seconds:.0f} s: {rate:,.0f} per second")
     print(f"{len(result.findings)} findings")
-    for number, found in result.findings.items():
-        print(f"  {write(given.findings, given.seed, number, found)}: {found.strip().splitlines()[-1]}")
+    for number, description in result.findings.items():
+        file = write_finding(arguments.findings, arguments.seed, number, description)
+        print(f"  {file}: {description.strip().splitlines()[-1]}")
     sys.exit(bool(result.findings))
 
 

@@ -1,7 +1,7 @@
--- Posts prepared requests in turn, and tells what wrk saw as one line of JSON.
--- The file holds each request as a line with its length in bytes, and then the request, headers and all.
+-- Sends prepared requests in turn and prints wrk's results as one line of JSON.
+-- For each request, the file has a line with its length in bytes, then the request with its headers.
 
-local requests, turn = {}, 0
+local requests, position = {}, 0
 
 function init(arguments)
    local file = assert(io.open(arguments[1], "rb"))
@@ -12,8 +12,8 @@ function init(arguments)
 end
 
 function request()
-   turn = turn % #requests + 1
-   return requests[turn]
+   position = position % #requests + 1
+   return requests[position]
 end
 
 function done(summary, latency)

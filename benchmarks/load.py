@@ -1,7 +1,8 @@
-"""The load: posts of many different digits, and wrk, which sends them in turn.
+"""The load: POST requests with many different digits, sent in turn by wrk.
 
-Knows no server but by a port. A connection of wrk's sends its next request when it has the answer to its last; its
-percentiles also count the requests that a slow answer kept from being sent, as if they had come at an even pace.
+A connection of wrk sends its next request when it has the answer to the last one. The percentiles also count the
+requests that a slow answer kept from being sent, as if they had come at an even pace. This module knows a server only
+by its port.
 """
 
 import http.client
@@ -19,22 +20,22 @@ from PIL import Image
 
 from benchmarks.peers import ROOT
 
-CORE = "1"  # of the load; servers have core 0
+LOAD_CORE = "1"  # servers have core 0
 BOUNDARY = "d1g1t5"
-TIMEOUT = 30  # seconds, for one answer
+TIMEOUT_S = 30  # for one answer
 
 
 @dataclass(frozen=True)
 class Post:
-    """One request."""
+    """A POST request."""
 
     path: str
     content_type: str
     body: bytes
-    headers: tuple[tuple[str, str], ...] = ()  # beside those that every one has
+    headers: tuple[tuple[str, str], ...] = ()  # in addition to those that every request has
 
-    def wire(self, port: int) -> bytes:
-        """All of it, as HTTP/1.1 has it."""
+    def encode(self, port: int) -> bytes:
+        """Encode the request as HTTP/1.1."""
         headers = {
             "Host": f"127.0.0.1:{port}",
             "Content-Type": self.content_type,
@@ -44,8 +45,8 @@ class Post:
         lines = [f"POST {self.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
         return "\r\n".join(lines).encode() + self.body
 
-    def send(self, port: int, timeout: float = TIMEOUT) -> tuple[int, bytes]:
-        """Send it once, on a connection of its own: the status and the body of the answer."""
+    def send(self, port: int, timeout: float = TIMEOUT_S) -> tuple[int, bytes]:
+        """Send the request once on a new connection. Return the status and the body of the answer."""
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
         try:
             connection.request("POST", self.path, self.body, {"Content-Type": self.content_type, **dict(self.headers)})
@@ -56,44 +57,45 @@ class Post:
 
 
 @dataclass(frozen=True)
-class Load:
-    """What wrk saw."""
+class LoadResult:
+    """What wrk measured."""
 
-    requests: int  # answered, with whatever status
+    requests: int  # answered, with any status
     seconds: float
     p50_ms: float
     p99_ms: float
     refused: int  # answered with a status of 400 or more
     broken: int  # not answered
-    busy: float  # share of its core that wrk needed: near 1, it was itself what limited
+    busy: float  # share of its core that wrk used; near 1, wrk was the bottleneck
 
 
-def png(image: NDArray[np.uint8]) -> bytes:
+def encode_png(image: NDArray[np.uint8]) -> bytes:
+    """Encode pixels as a PNG file."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG")
     return file.getvalue()
 
 
-def multipart(path: str, part: str, files: Sequence[bytes]) -> Post:
-    """A form with image files, as a browser or curl sends it."""
+def multipart_post(path: str, part: str, files: Sequence[bytes]) -> Post:
+    """Make a form with image files, as a browser or curl sends it."""
     head = f'Content-Disposition: form-data; name="{part}"; filename="digit.png"\r\nContent-Type: image/png\r\n\r\n'
     parts = [f"--{BOUNDARY}\r\n{head}".encode() + file + b"\r\n" for file in files]
     return Post(path, f"multipart/form-data; boundary={BOUNDARY}", b"".join(parts) + f"--{BOUNDARY}--\r\n".encode())
 
 
-def raw(path: str, file: bytes) -> Post:
-    """An image file as the body."""
+def raw_post(path: str, file: bytes) -> Post:
+    """Make a request whose body is an image file."""
     return Post(path, "image/png", file)
 
 
-def tensor(path: str, image: NDArray[np.uint8]) -> Post:
-    """A picture as a tensor in the JSON of the Open Inference Protocol."""
+def tensor_post(path: str, image: NDArray[np.uint8]) -> Post:
+    """Make a request with one picture as a JSON tensor of the Open Inference Protocol."""
     data = {"name": "images", "shape": [1, *image.shape], "datatype": "UINT8", "data": image.ravel().tolist()}
     return Post(path, "application/json", json.dumps({"inputs": [data]}).encode())
 
 
-def binary_tensor(path: str, images: NDArray[np.uint8]) -> Post:
-    """Pictures ``(N, 28, 28)`` in the binary tensor extension of that protocol, answers asked for in the same."""
+def binary_tensor_post(path: str, images: NDArray[np.uint8]) -> Post:
+    """Make a request with pictures ``(N, 28, 28)`` as a binary tensor, and ask for the answer as binary tensors."""
     data = {
         "name": "images",
         "shape": images.shape,
@@ -105,17 +107,17 @@ def binary_tensor(path: str, images: NDArray[np.uint8]) -> Post:
     return Post(path, "application/octet-stream", header + images.tobytes(), lengths)
 
 
-def run(posts: Sequence[Post], port: int, connections: int, seconds: float) -> Load:
-    """Send posts in turn over some connections for some seconds."""
+def run_wrk(posts: Sequence[Post], port: int, connections: int, seconds: float) -> LoadResult:
+    """Send requests in turn over a number of connections for some seconds."""
     with tempfile.NamedTemporaryFile(prefix="digits-") as file:
-        for request in (post.wire(port) for post in posts):
+        for request in (post.encode(port) for post in posts):
             file.write(b"%d\n%b" % (len(request), request))
         file.flush()
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         wrk = subprocess.run(
             [
-                *("taskset", "-c", CORE, "wrk", "--threads", "1", "--connections", str(connections)),
-                *("--duration", f"{max(1, round(seconds))}s", "--timeout", f"{TIMEOUT}s"),
+                *("taskset", "-c", LOAD_CORE, "wrk", "--threads", "1", "--connections", str(connections)),
+                *("--duration", f"{max(1, round(seconds))}s", "--timeout", f"{TIMEOUT_S}s"),
                 *("--script", str(ROOT / "benchmarks" / "load.lua"), f"http://127.0.0.1:{port}", file.name),
             ],
             capture_output=True,
@@ -123,10 +125,10 @@ def run(posts: Sequence[Post], port: int, connections: int, seconds: float) -> L
             check=True,
         )
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return parse(wrk.stdout, (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime))
+    return parse_report(wrk.stdout, (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime))
 
 
-def parse(output: str, cpu_seconds: float) -> Load:
-    """Read what load.lua told at the end of wrk's own report."""
-    told = json.loads(output.splitlines()[-1])
-    return Load(**told, busy=cpu_seconds / told["seconds"])
+def parse_report(output: str, cpu_seconds: float) -> LoadResult:
+    """Parse the line of JSON that load.lua appends to wrk's report."""
+    report = json.loads(output.splitlines()[-1])
+    return LoadResult(**report, busy=cpu_seconds / report["seconds"])

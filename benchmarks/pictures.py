@@ -22,15 +22,19 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 
-from app import bundle, reader
-from app.classifier import Prepared, answer, prepare, score
-from app.engine import Engine, open_engine
-from app.normalize import BOX, centred
-from app.schemas import Prediction, Reading
+from app.settings import released_model
+from app.inference import model_folder
+from app.recognition import number
+from app.recognition.digit import PreparedPicture, answer, prepare_file, score
+from app.inference.engine_selection import open_engine
+from app.inference.engines import Engine
+from app.imaging.digit_image import DIGIT_SIZE
+from app.imaging.normalize import centred
+from app.http.schemas import Prediction, Reading
 from benchmarks.paper import Grey, Photo, photo
-from training import data
-from training.data import Digits
-from training.robustness import scikit_pictures, usps_pictures
+from training.data import mnist
+from training.data.mnist import Digits
+from training.data.corruptions import scikit_pictures, usps_pictures
 
 MAX_PIXELS = 25_000_000
 SEED = 2026  # the thresholds of normalize.py, ink.py and segment.py were chosen on pictures of seeds below 100
@@ -40,15 +44,15 @@ SEED = 2026  # the thresholds of normalize.py, ink.py and segment.py were chosen
 class Model:
     """A model as the service runs it."""
 
-    folder: bundle.Bundle
+    folder: model_folder.ModelFolder
     engine: Engine
 
     @classmethod
     def released(cls) -> "Model":
-        model = bundle.load(bundle.released())
+        model = model_folder.load(released_model())
         return cls(model, open_engine(model, "onnxruntime", "cpu", 1))
 
-    def predict(self, file: bytes) -> tuple[Prepared, Prediction]:
+    def predict(self, file: bytes) -> tuple[PreparedPicture, Prediction]:
         picture = prepare(file, MAX_PIXELS)
         scored = None if picture.blank else score(self.engine, [picture.pixels])[0]
         thresholds = self.folder.manifest.thresholds("onnxruntime", None)
@@ -56,7 +60,7 @@ class Model:
 
     def read(self, file: bytes) -> Reading:
         thresholds = self.folder.manifest.thresholds("onnxruntime", None)
-        return reader.read(file, MAX_PIXELS, self.engine, thresholds, self.folder.manifest.id)
+        return number.read(file, MAX_PIXELS, self.engine, thresholds, self.folder.manifest.id)
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,7 @@ def by_hand(grey: Grey) -> Grey:
     """Fit light ink on black into 20x20 by area resampling, and centre it by mass: the convention, and no more."""
     rows, columns = np.flatnonzero(grey.any(axis=1)), np.flatnonzero(grey.any(axis=0))
     ink = grey[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    scale = BOX / max(ink.shape)
+    scale = DIGIT_SIZE / max(ink.shape)
     size = (max(1, round(ink.shape[1] * scale)), max(1, round(ink.shape[0] * scale)))
     return centred(cv2.resize(ink, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR))
 
@@ -203,7 +207,7 @@ def main() -> None:
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     model, data_dir = Model.released(), Path(os.environ.get("DIGITS_DATA_DIR", "data"))
-    _, held_out = data.hold_out(data.load(data_dir, "train"), 5_000)
+    _, held_out = mnist.hold_out(mnist.load(data_dir, "train"), 5_000)
     print(f"{model.folder.manifest.id}, on digits that it was not trained on, laid on paper by benchmarks/paper.py")
     misread = singles(model, held_out, arguments.count)
     some = max(1, arguments.count // 3)

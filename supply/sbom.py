@@ -9,11 +9,12 @@ import json
 import sys
 from typing import Any
 
-from app import bundle
-from app.bundle import Bundle
+from app.settings import released_model
+from app.inference import model_folder
+from app.inference.model_folder import ModelFolder
 
 
-def component(model: Bundle) -> dict[str, Any]:
+def component(model: ModelFolder) -> dict[str, Any]:
     """The model as a part. Its SHA-256 is the one that ``/info`` tells; those of its files are what it is made of."""
 
     def hashes(content: str) -> list[dict[str, str]]:
@@ -27,12 +28,12 @@ def component(model: Bundle) -> dict[str, Any]:
         "hashes": hashes(model.sha256),
         "components": [
             {"type": "file", "bom-ref": f"{model.manifest.id}/{name}", "name": name, "hashes": hashes(content)}
-            for name, content in {bundle.MANIFEST: model.sha256, **model.manifest.files}.items()
+            for name, content in {model_folder.MANIFEST: model.sha256, **model.manifest.files}.items()
         ],
     }
 
 
-def add_model(sbom: dict[str, Any], model: Bundle) -> None:
+def add_model(sbom: dict[str, Any], model: ModelFolder) -> None:
     """Put the model among the parts, as one that the service depends on."""
     part = component(model)
     sbom["components"].append(part)
@@ -45,5 +46,5 @@ def add_model(sbom: dict[str, Any], model: Bundle) -> None:
 
 if __name__ == "__main__":
     parts = json.load(sys.stdin)
-    add_model(parts, bundle.load(bundle.released()))
+    add_model(parts, model_folder.load(released_model()))
     json.dump(parts, sys.stdout, indent=1)

@@ -8,29 +8,31 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app import bundle
-from app.bundle import Bundle
-from app.engine import Engine, open_engine
-from tests.pictures import png
-from tests.running import Server, running
-from tests.small import EARLY, small_mnist
-from training.data import Digits, hold_out, load
-from training.export import export
-from training.train import Run, fit
+from app.settings import released_model
+from app.inference import model_folder
+from app.inference.model_folder import ModelFolder
+from app.inference.engine_selection import open_engine
+from app.inference.engines import Engine
+from tests.support.pictures import png
+from tests.support.running import Server, running
+from tests.support.small import EARLY, small_mnist
+from training.data.mnist import Digits, hold_out, load
+from training.export.model_folder import export
+from training.trainer import Run, fit
 
 
 @pytest.fixture(scope="session")
-def released() -> Bundle:
-    return bundle.load(bundle.released())
+def released() -> ModelFolder:
+    return model_folder.load(released_model())
 
 
 @pytest.fixture(scope="session")
-def engine(released: Bundle) -> Engine:
+def engine(released: ModelFolder) -> Engine:
     return open_engine(released, "onnxruntime", "cpu", 1)
 
 
 @pytest.fixture(scope="session")
-def digits(released: Bundle) -> list[tuple[int, NDArray[np.uint8]]]:
+def digits(released: ModelFolder) -> list[tuple[int, NDArray[np.uint8]]]:
     """Twenty real digits that the model was not trained on, two of each class: (what it is, (28, 28))."""
     return [(golden.digit, golden.image) for golden in released.manifest.golden]
 
@@ -78,6 +80,6 @@ def run(small_parts: tuple[Digits, Digits]) -> Run:
 
 
 @pytest.fixture(scope="session")
-def small_model(run: Run, small_parts: tuple[Digits, Digits], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def small_model(run: Run, small_parts: tuple[Digits, Digits], tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
     """The same as a model folder."""
     return export(run, *small_parts, tmp_path_factory.mktemp("models") / "small-1.2.3", "1.2.3")

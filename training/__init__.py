@@ -1,3 +1,3 @@
-"""Makes, measures and describes the models that the service serves. The service itself never imports this."""
+"""Trains, exports and measures the models that the service serves. The service never imports this package."""
 
-import app  # noqa: F401  # turns ONNX Runtime's telemetry off before anything here can import it
+import app  # noqa: F401  # turns off ONNX Runtime's telemetry before any module here can import it

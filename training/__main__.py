@@ -16,13 +16,14 @@ import torch
 from rich.box import SIMPLE
 from rich.table import Table
 
-from app import bundle
-from app.engine import open_engine
+from app.settings import released_model
+from app.inference import model_folder
+from app.inference.engine_selection import open_engine
 from app.errors import ModelFolderError
-from training import data
-from training.data import Digits
-from training.display import Display, console, show, show_classes, told
-from training.evaluate import (
+from training.data import mnist
+from training.data.mnist import Digits
+from training.console import Display, console, show, show_classes, told
+from training.evaluation.metrics import (
     EvaluationError,
     cross_validate,
     evaluate_on_test,
@@ -30,16 +31,16 @@ from training.evaluate import (
     keep_seeds,
     score_all,
 )
-from training.export import export, export_cascade, read_committee, read_fast, read_model
+from training.export.model_folder import export, export_cascade, read_committee, read_fast, read_model
 from training.finetune import EPOCHS, finetune, read_folder
-from training.graph import ExportError
-from training.optimise import forms
+from training.export.onnx_graph import ExportError
+from training.evaluation.compression import forms
 from training.recipes import RECIPES, Recipe
-from training.report import mean_of_seeds, published, write_card
-from training.robustness import CORRUPTIONS, corrupted, scikit_digits, usps
-from training.strangers import SCORES, STRANGERS, StrangersError, refused
-from training.study import BASE, VARIANTS, study
-from training.train import Epoch, Run, TrainingError, device_named, discard, fit, load_run
+from training.evaluation.model_card import mean_of_seeds, published, write_card
+from training.data.corruptions import CORRUPTIONS, corrupted, scikit_digits, usps
+from training.data.out_of_distribution import SCORES, STRANGERS, StrangersError, refused
+from training.evaluation.ablation import BASE, VARIANTS, study
+from training.trainer import Epoch, Run, TrainingError, device_named, discard, fit, load_run
 
 LOG = Path("docs/test-log.csv")
 STUDY = Path("docs/study.csv")
@@ -114,7 +115,7 @@ def make_parser() -> argparse.ArgumentParser:
         "held out: to measure before and after, and to calibrate.",
     )
     finetune.add_argument("digits", type=Path, metavar="DIGITS", help="folder of your digits")
-    finetune.add_argument("--init", type=Path, default=bundle.released(), help="model folder [default: the released]")
+    finetune.add_argument("--init", type=Path, default=released_model(), help="model folder [default: the released]")
     finetune.add_argument("--output", type=Path, required=True, help="model folder to write")
     finetune.add_argument("--epochs", type=int, default=EPOCHS, help=f"passes [{EPOCHS}]")
     finetune.add_argument("--seed", type=int, default=0)
@@ -174,8 +175,8 @@ def version_of(output: Path) -> str:
 
 def split(recipe: Recipe, data_dir: Path) -> tuple[Digits, Digits | None]:
     """The digits that a recipe trains on, and those that it holds out."""
-    digits = data.load(data_dir, "train")
-    return data.hold_out(digits, recipe.hold_out) if recipe.hold_out else (digits, None)
+    digits = mnist.load(data_dir, "train")
+    return mnist.hold_out(digits, recipe.hold_out) if recipe.hold_out else (digits, None)
 
 
 def divided(recipe: Recipe, data_dir: Path) -> tuple[Digits, Digits]:
@@ -236,7 +237,7 @@ def train(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def finish(run: Run, training: Digits, held_out: Digits | None, output: Path) -> bundle.Bundle:
+def finish(run: Run, training: Digits, held_out: Digits | None, output: Path) -> model_folder.ModelFolder:
     console.print("Exporting: graph, quantisation, calibration, golden digits…")
     model = export(run, training, held_out, output, version_of(output))
     console.print(f"Wrote {output}. Serve it: DIGITS_MODEL={output} python -m app serve")
@@ -246,21 +247,21 @@ def finish(run: Run, training: Digits, held_out: Digits | None, output: Path) ->
 
 
 def evaluate_model(folder: Path, data_dir: Path, log: Path) -> None:
-    results = evaluate_on_test(folder, data.load(data_dir, "test"), log)
+    results = evaluate_on_test(folder, mnist.load(data_dir, "test"), log)
     show(f"digits of the test split: {folder}", results)
     show_classes(results["onnxruntime"])
-    console.print(f"Logged in {log}, kept in {folder / bundle.MANIFEST}.")
+    console.print(f"Logged in {log}, kept in {folder / model_folder.MANIFEST}.")
 
 
 def report_model(folder: Path, data_dir: Path) -> int:
-    model = bundle.load(folder)
+    model = model_folder.load(folder)
     split_name, figures = published(model)
     digits = None
     if figures:
         if split_name == "test":
-            digits = data.load(data_dir, "test")
+            digits = mnist.load(data_dir, "test")
         else:
-            _, digits = data.hold_out(data.load(data_dir, "train"), model.manifest.training["data"]["held_out"])
+            _, digits = mnist.hold_out(mnist.load(data_dir, "train"), model.manifest.training["data"]["held_out"])
     console.print(f"Wrote {write_card(model, digits)}.")
     return 0
 
@@ -274,13 +275,13 @@ def evaluate(arguments: argparse.Namespace) -> int:
         evaluate_model(model, arguments.data_dir, arguments.log)
     if arguments.into:
         for recipe, seeds in keep_seeds(arguments.into, arguments.models).items():
-            console.print(f"{recipe}: {mean_of_seeds(seeds)}. Kept in {arguments.into / bundle.MANIFEST}.")
+            console.print(f"{recipe}: {mean_of_seeds(seeds)}. Kept in {arguments.into / model_folder.MANIFEST}.")
     return 0
 
 
 def cross(arguments: argparse.Namespace) -> int:
     recipe = named(RECIPES[arguments.recipe], arguments.epochs)
-    digits = data.load(arguments.data_dir, "train")
+    digits = mnist.load(arguments.data_dir, "train")
 
     def on_fold(fold: int, result: dict[str, Any]) -> None:
         console.print(f"fold {fold}/{arguments.kfold}  accuracy {result['accuracy']:.2%}  ({result['errors']} misread)")
@@ -303,7 +304,7 @@ def run_in(source: Path) -> Run:
 
 
 def holds_cascade(source: Path) -> bool:
-    return not (source / CHECKPOINT).is_file() and bundle.load(source).manifest.cascades
+    return not (source / CHECKPOINT).is_file() and model_folder.load(source).manifest.cascades
 
 
 def cascade(arguments: argparse.Namespace) -> int:
@@ -322,7 +323,7 @@ def cascade(arguments: argparse.Namespace) -> int:
 
 
 def adapt(arguments: argparse.Namespace) -> int:
-    model, own = bundle.load(arguments.init), read_folder(arguments.digits)
+    model, own = model_folder.load(arguments.init), read_folder(arguments.digits)
     mnist = divided(BASE, arguments.data_dir)
     output: Path = arguments.output
     console.print(f"{model.manifest.id}, and {len(own):,} digits of {arguments.digits}")
@@ -377,15 +378,15 @@ def study_variants(arguments: argparse.Namespace) -> int:
 
 def add_reference(arguments: argparse.Namespace) -> int:
     for folder in arguments.models:
-        manifest = bundle.load(folder).manifest
+        manifest = model_folder.load(folder).manifest
         count = manifest.training["data"]["held_out"]
         if not count:
             raise EvaluationError(f"{folder} was trained on every digit of the training split: none was held out")
         if "own" in manifest.metrics:
             raise EvaluationError(f"{folder} was adapted to digits that are not here: its export has done this")
-        _, held_out = data.hold_out(data.load(arguments.data_dir, "train"), count)
+        _, held_out = mnist.hold_out(mnist.load(arguments.data_dir, "train"), count)
         kept = keep_reference(folder, held_out)
-        console.print(f"Of {kept.digits:,} held-out digits. Kept in {folder / bundle.MANIFEST}.")
+        console.print(f"Of {kept.digits:,} held-out digits. Kept in {folder / model_folder.MANIFEST}.")
     return 0
 
 
@@ -394,11 +395,11 @@ def measure_robustness(arguments: argparse.Namespace) -> int:
     sets = {"held out, as they are": held_out, "scikit-learn's": scikit_digits()}
     try:
         sets["USPS"] = usps(arguments.data_dir)
-    except data.DataError as error:
+    except mnist.DataError as error:
         console.print(f"Left out: {error}")
     sets |= {name: corrupted(held_out, name) for name in CORRUPTIONS}
     engines = [
-        open_engine(bundle.load(folder), "onnxruntime", "cpu", torch.get_num_threads()) for folder in arguments.models
+        open_engine(model_folder.load(folder), "onnxruntime", "cpu", torch.get_num_threads()) for folder in arguments.models
     ]
     table = Table("digits", *(folder.name for folder in arguments.models), box=SIMPLE)
     means = np.zeros(len(engines))
@@ -421,7 +422,7 @@ def measure_strangers(arguments: argparse.Namespace) -> int:
         columns = [f"{score}: {figure}" for figure in ("AUROC", "accepted") for score in SCORES]
         title = f"{folder.name}; the last columns are at the threshold that 99.5 % of digits reach by that score alone"
         table = Table("not digits", "accepted as it ships", *columns, box=SIMPLE, title=title, title_justify="left")
-        for name, row in refused(bundle.load(folder), held_out, pictures).items():
+        for name, row in refused(model_folder.load(folder), held_out, pictures).items():
             table.add_row(
                 name,
                 f"{row['accepted']:.2%}",
@@ -467,7 +468,7 @@ def main(values: Sequence[str] | None = None) -> int:
         TrainingError,
         EvaluationError,
         ExportError,
-        data.DataError,
+        mnist.DataError,
         ModelFolderError,
         FileExistsError,
         StrangersError,

@@ -13,15 +13,15 @@ import torch
 from sklearn.model_selection import train_test_split
 from torchvision.datasets import ImageFolder
 
-from app.bundle import Bundle, load, write_manifest
-from app.classifier import prepare
-from app.engine import open_engine
+from app.inference.model_folder import ModelFolder, load, write_manifest
+from app.recognition.digit import prepare_file
+from app.inference.engine_selection import open_engine
 from app.errors import DigitserveError
-from training.data import DataError, Digits
-from training.evaluate import score_all
-from training.export import Part, read_network, write_model
+from training.data.mnist import DataError, Digits
+from training.evaluation.metrics import score_all
+from training.export.model_folder import Part, read_network, write_model
 from training.recipes import Recipe, from_dict
-from training.train import Epoch, Run, fit
+from training.trainer import Epoch, Run, fit
 
 EPOCHS = 4
 LEARNING_RATE = 0.02  # a fifth of the recipes': from a good start, small steps
@@ -79,7 +79,7 @@ def mixture(own: Digits, mnist: Digits) -> Digits:
     return both.take(torch.randperm(len(both), generator=generator))
 
 
-def runs_in(model: Bundle) -> dict[str, Run]:
+def runs_in(model: ModelFolder) -> dict[str, Run]:
     """Each network of a model as a run that can be gone on with, under the recipe of its members."""
     told = {run["recipe"]["name"]: run for run in reversed(model.manifest.training["runs"])}
     runs = {}
@@ -96,7 +96,7 @@ def gentle(recipe: Recipe, epochs: int) -> Recipe:
 
 
 def finetune(
-    model: Bundle,
+    model: ModelFolder,
     own: Digits,
     mnist: tuple[Digits, Digits],
     output: Path,
@@ -106,7 +106,7 @@ def finetune(
     epochs: int = EPOCHS,
     seed: int = 0,
     on_epoch: Callable[[str, Epoch], None] = lambda network, epoch: None,
-) -> Bundle:
+) -> ModelFolder:
     """Train every network of a model further, and make a new model of them, quantised and calibrated anew.
 
     A network that int8 would change too much stays in fp32. How many of the person's held-out digits are read rightly,
@@ -135,7 +135,7 @@ def finetune(
     return load(output)
 
 
-def accuracy(model: Bundle, digits: Digits) -> float:
+def accuracy(model: ModelFolder, digits: Digits) -> float:
     """The share that a model reads rightly, as it ships."""
     scores = score_all(open_engine(model, "onnxruntime", "cpu", torch.get_num_threads()), digits.images.numpy())
     return float((scores.probabilities.argmax(axis=1) == digits.labels.numpy()).mean())

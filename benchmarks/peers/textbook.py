@@ -4,7 +4,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision import transforms
 
-from app.network import DIGITS, SimpleCNN
+from app.inference.networks import DIGITS, SimpleCNN
 from benchmarks.peers import TEXTBOOK
 
 # A picture of any size and mode to (1, 28, 28), in [-1, 1].

@@ -1,0 +1,35 @@
+"""``digitserve info``: prints what would run."""
+
+import argparse
+
+from app.cli.settings_flags import add_flags, given_settings
+from app.settings import Settings
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command's parser."""
+    parser = commands.add_parser("info", help="print what runs, as GET /info answers")
+    add_flags(parser, "model", "engine", "device", "threads", "cascade")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the model, the engine, the limits and the thresholds as JSON.
+
+    Returns:
+        The exit status, 0.
+
+    Raises:
+        StartupError: The model or the engine cannot be loaded.
+        ValidationError: A setting is invalid.
+    """
+    settings = Settings(**given_settings(arguments))
+
+    from app.http.routes.health import describe_service
+    from app.inference import model_folder
+    from app.inference.engine_selection import open_engine
+
+    model = model_folder.load(settings.model)
+    engine = open_engine(model, settings.engine, settings.device, settings.threads, settings.network)
+    print(describe_service(settings, model, engine).model_dump_json(indent=2))
+    return 0

@@ -1,0 +1,100 @@
+"""POST /predict/batch: several images in one request, an answer for each."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+
+from app.errors import MalformedRequestError, RequestError
+from app.http.image_upload import extract_images
+from app.http.problems import PICTURE_ERRORS, describe_errors, problem_of_item
+from app.http.request_body import receive_body
+from app.http.schemas import Batch, Problem, prediction_to_json
+from app.http.state import CurrentService, ServiceState
+from app.inference.scores import Score
+from app.observability.input_statistics import compute_statistics
+from app.recognition.digit import PreparedPicture, make_prediction
+
+router = APIRouter(tags=["predict"])
+
+SLICE = 16  # pictures that are decoded, or answered, before other requests have their turn: a millisecond;
+# and for which a request has its deadline once more
+
+FILES: dict[str, Any] = {
+    "required": True,
+    "description": "Several images, each a file part of one form.",
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file"],
+                "properties": {
+                    "file": {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
+                },
+            }
+        }
+    },
+}
+
+
+@router.post(
+    "/predict/batch",
+    summary="Read several images at once",
+    response_model=Batch,
+    responses=describe_errors(*PICTURE_ERRORS),
+    openapi_extra={"requestBody": FILES},
+)
+async def predict_batch(request: Request, service: CurrentService) -> Response:
+    """Read each image of a form as `/predict` would.
+
+    The answers are in the order of the files. An image that cannot be read does not spoil the others: it has the
+    problem, with its status, in its own place.
+    """
+    limits = service.settings
+    body = await receive_body(request.scope, request.receive, service, limits.max_batch_bytes)
+    with service.lease_model() as model:
+        started = time.perf_counter()
+        files = extract_images(body.content_type, body.content, limits.max_batch)
+        deadline = body.deadline + (len(files) // SLICE) * limits.deadline_ms / 1000
+        prepared: list[PreparedPicture | Problem] = []
+        for index, file in enumerate(files):
+            if index % SLICE == SLICE - 1:
+                await asyncio.sleep(0)
+            prepared.append(await prepare_or_describe_error(request, service, file, deadline))
+        decoded = time.perf_counter()
+        pictures = [picture for picture in prepared if isinstance(picture, PreparedPicture)]
+        with_ink = [picture.pixels for picture in pictures if not picture.blank]
+        scores: Iterator[Score] = iter(())
+        if with_ink:
+            images = np.stack(with_ink)
+            scores_found = await model.scheduler.read_many(images, deadline=deadline)
+            service.metrics.observe_inputs(compute_statistics(scores_found, images))
+            scores = iter(scores_found.to_list())
+    if "trace" in request.scope:
+        request.scope["trace"].steps(started, decode=decoded - started, infer=time.perf_counter() - decoded)
+    answers: list[bytes] = []
+    for index, picture in enumerate(prepared):
+        if index % SLICE == SLICE - 1:
+            await asyncio.sleep(0)
+        if isinstance(picture, Problem):
+            answers.append(picture.model_dump_json().encode())
+            continue
+        score = None if picture.blank else next(scores)
+        prediction = make_prediction(picture, score, model.thresholds, model.id)
+        service.metrics.count_prediction(prediction.digit, prediction.accepted)
+        answers.append(prediction_to_json(prediction))
+    return Response(b'{"predictions":[' + b",".join(answers) + b"]}", media_type="application/json")
+
+
+async def prepare_or_describe_error(
+    request: Request, service: ServiceState, file: bytes, deadline: float
+) -> PreparedPicture | Problem:
+    try:
+        if not file:
+            raise MalformedRequestError("The file in the form is empty.")
+        return await service.prepare(file, deadline)
+    except RequestError as error:
+        return problem_of_item(request.scope, error)

@@ -1,0 +1,79 @@
+"""POST /predict: one image in any of three forms, one prediction."""
+
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.types import Receive, Scope
+
+from app.http.image_upload import extract_image
+from app.http.openapi import ONE_IMAGE
+from app.http.problems import PICTURE_ERRORS, describe_errors
+from app.http.request_body import receive_body
+from app.http.responses import RawHeaders, format_server_timing, to_response
+from app.http.schemas import prediction_to_json
+from app.http.state import CurrentService, ServiceState
+from app.imaging.ink import ink_ratio
+from app.imaging.normalize import Mode
+from app.recognition.answers import Prediction
+from app.recognition.digit import make_prediction
+
+router = APIRouter(tags=["predict"])
+
+
+@router.post(
+    "/predict",
+    summary="Read one digit",
+    response_model=Prediction,
+    responses=describe_errors(*PICTURE_ERRORS, 422),
+    openapi_extra={"requestBody": ONE_IMAGE},
+)
+async def predict(
+    request: Request,
+    service: CurrentService,
+    normalize: Annotated[
+        Mode,
+        Query(
+            description="auto: a picture that is not as MNIST has it already is cut out, fitted and centred; "
+            "always: every picture is; never: it is only resized to 28x28."
+        ),
+    ] = "auto",
+    preview: Annotated[bool, Query(description="Whether to add the 28x28 picture that the network saw.")] = False,
+) -> Response:
+    """Read the handwritten digit in an image.
+
+    Send the image as a form's file, as the body itself, or as base64 in JSON: PNG, JPEG, WebP, BMP or GIF; a scan, a
+    drawing or a photograph, light on dark or dark on light. The answer has the digit, the probabilities of all ten, and
+    whether it can be relied on: when `accepted` is false, `reason` says why, and `digit` is only the best guess. A
+    picture with several digits is for `/read`.
+    """
+    return to_response(*await read_digit(request.scope, request.receive, service, normalize, preview))
+
+
+async def read_digit(
+    scope: Scope, receive: Receive, service: ServiceState, mode: Mode = "auto", preview: bool = False
+) -> tuple[bytes, RawHeaders]:
+    """Answer a request: return the prediction as JSON, and its headers.
+
+    Raises:
+        DigitserveError: The request cannot be answered.
+        ClientDisconnect: The client has disconnected.
+    """
+    body = await receive_body(scope, receive, service, service.settings.max_body_bytes)
+    with service.lease_model() as model:
+        started = time.perf_counter()
+        picture = await service.prepare(extract_image(body.content_type, body.content), body.deadline, mode)
+        decode_seconds = time.perf_counter() - started
+        score, queue_seconds, run_seconds = None, 0.0, 0.0
+        if not picture.blank:
+            completed = await model.scheduler.read_one(picture.pixels, body.deadline)
+            score, queue_seconds, run_seconds = completed.result, completed.queue_seconds, completed.run_seconds
+            service.metrics.observe_queue(queue_seconds)
+    prediction = make_prediction(picture, score, model.thresholds, model.id, preview)
+    if score is not None:
+        service.metrics.observe_input(prediction.confidence or 0.0, score.typicality, ink_ratio(picture.pixels))
+    service.metrics.count_prediction(prediction.digit, prediction.accepted)
+    timing = format_server_timing(decode=decode_seconds, queue=queue_seconds, infer=run_seconds)
+    if "trace" in scope:
+        scope["trace"].steps(started, decode=decode_seconds, queue=queue_seconds, infer=run_seconds)
+    return prediction_to_json(prediction), [(b"content-type", b"application/json"), (b"server-timing", timing.encode())]

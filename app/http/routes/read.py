@@ -1,0 +1,64 @@
+"""POST /read: one image with a number on it, its digits from left to right."""
+
+import time
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+
+from app.http.image_upload import extract_image
+from app.http.openapi import ONE_IMAGE
+from app.http.problems import PICTURE_ERRORS, describe_errors
+from app.http.request_body import receive_body
+from app.http.responses import format_server_timing
+from app.http.schemas import reading_to_json
+from app.http.state import CurrentService
+from app.imaging.digit_image import Grey
+from app.imaging.ink import ink_ratio
+from app.inference.loaded_model import LoadedModel
+from app.inference.scores import Score
+from app.recognition.answers import Reading
+from app.recognition.number import list_candidates, make_reading, open_page, select_digits
+
+router = APIRouter(tags=["predict"])
+
+
+@router.post(
+    "/read",
+    summary="Read a whole number",
+    response_model=Reading,
+    responses=describe_errors(*PICTURE_ERRORS, 422),
+    openapi_extra={"requestBody": ONE_IMAGE},
+)
+async def read(request: Request, service: CurrentService) -> Response:
+    """Read a number of up to 20 digits, or several below one another, on plain, ruled or squared paper or in a form.
+
+    Send the image as for `/predict`. The answer has the text, line by line, and where each digit is and how sure it is.
+    Digits that touch are taken apart. `accepted` is true where every digit is accepted.
+    """
+    body = await receive_body(request.scope, request.receive, service, service.settings.max_body_bytes)
+    with service.lease_model() as model:
+        started = time.perf_counter()
+        page = await service.process_in_pool(extract_image(body.content_type, body.content), body.deadline, open_page)
+        decode_seconds = time.perf_counter() - started
+        scores = await read_all(model, list_candidates(page), body.deadline, second_opinion=False)
+        digits = select_digits(page, scores)
+        pictures = [digit.pixels for line in digits for digit in line]
+        scores = await read_all(model, pictures, body.deadline)
+    infer_seconds = time.perf_counter() - started - decode_seconds
+    if "trace" in request.scope:
+        request.scope["trace"].steps(started, decode=decode_seconds, infer=infer_seconds)
+    reading = make_reading(page, digits, scores, model.thresholds, model.id)
+    read_digits = [digit for line in reading.lines for digit in line.digits]
+    for digit, score, pixels in zip(read_digits, scores, pictures, strict=True):
+        service.metrics.count_prediction(digit.digit, digit.accepted)
+        service.metrics.observe_input(digit.confidence, score.typicality, ink_ratio(pixels))
+    timing = format_server_timing(decode=decode_seconds, infer=infer_seconds)
+    return Response(reading_to_json(reading), headers={"Server-Timing": timing}, media_type="application/json")
+
+
+async def read_all(
+    model: LoadedModel, pictures: list[Grey], deadline: float, second_opinion: bool = True
+) -> list[Score]:
+    if not pictures:
+        return []
+    return (await model.scheduler.read_many(np.stack(pictures), second_opinion, deadline)).to_list()

@@ -1,0 +1,40 @@
+"""SIGHUP: reloads the model, or stops the service if its terminal has closed."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+
+
+class SighupHandler:
+    """Handles SIGHUP, which an operator sends to reload the model, and a terminal sends when it closes.
+
+    Args:
+        reload: Called to reload the model.
+    """
+
+    def __init__(self, reload: Callable[[], None]) -> None:
+        self._reload = reload
+        ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN  # as under nohup
+        self._had_terminal = not ignored and has_terminal()
+
+    def __call__(self) -> None:
+        if self._had_terminal and not has_terminal():
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
+        self._reload()
+
+    def install(self) -> None:
+        """Handle SIGHUP from now on. Does nothing outside the main thread of a Unix process."""
+        with suppress(NotImplementedError, RuntimeError, ValueError):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self)
+
+
+def has_terminal() -> bool:
+    """Return whether this process has a controlling terminal."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

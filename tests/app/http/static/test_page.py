@@ -1,0 +1,749 @@
+"""The front page, in a real browser against the real service: it is written on, shown pictures, and told of trouble.
+
+Where the service cannot be brought to answer so (overload just then, evidence known pixel for pixel), Playwright
+answers in its place: those tests say "stub".
+"""
+
+import base64
+import hashlib
+import io
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image, ImageDraw
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+
+from app.http.routes.pages import STATIC
+from tests.support.browser import SEVEN, draw, launch, needs_chromium, on_pad, watching
+from tests.support.examples import examples
+from tests.support.pictures import Grey, encode, png
+from tests.support.running import ROOT, Server, running
+
+pytestmark = needs_chromium
+NUMBER = ROOT / "docs/images/number.jpg"  # a photograph of 513912
+
+# Counts what the page asks, keeps the last body that it sent, and can hold the answers back.
+WATCH = """
+  window.watched = {underWay: 0, most: 0, paths: [], body: null, delay: 0, gate: null};
+  const ask = window.fetch;
+  window.fetch = async (path, options) => {
+    if (options?.method !== "POST") return ask(path, options);
+    watched.paths.push(path);
+    watched.body = options.body;
+    const {gate} = watched;
+    watched.most = Math.max(watched.most, ++watched.underWay);
+    try {
+      const response = await ask(path, options);
+      await new Promise((done) => setTimeout(done, watched.delay));
+      await gate;
+      return response;
+    } finally {
+      watched.underWay -= 1;
+    }
+  };
+"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright, launch(playwright.chromium) as browser:
+        yield browser
+
+
+@pytest.fixture
+def opened(server: Server, browser: Browser) -> Iterator[tuple[Page, list[str]]]:
+    """The page, opened, and what goes wrong on it."""
+    with watching(browser, viewport={"width": 1000, "height": 900}) as (page, faults):
+        page.add_init_script(WATCH)
+        page.goto(f"{server.url}/")
+        yield page, faults
+
+
+def digit(page: Page, text: str) -> None:
+    expect(page.locator("#digit")).to_have_text(text)
+
+
+def state(page: Page, text: str) -> None:
+    expect(page.locator("#answer")).to_have_attribute("data-state", text)
+
+
+def until(page: Page, condition: str) -> None:
+    """Wait for something to hold in the page; Playwright's own way needs an eval, which the page's policy forbids."""
+    deadline = time.monotonic() + 15
+    while not page.evaluate(condition):
+        assert time.monotonic() < deadline, condition
+        page.wait_for_timeout(20)
+
+
+def settle(page: Page) -> None:
+    """Wait until all that changed is answered."""
+    page.wait_for_timeout(250)  # the page waits for 120 ms before it asks
+    until(page, "document.getElementById('answer').ariaBusy === 'false'")
+
+
+def choose(page: Page, data: bytes, name: str = "picture.png", kind: str = "image/png") -> None:
+    page.locator("#choose").set_input_files({"name": name, "mimeType": kind, "buffer": data})
+
+
+def sent(page: Page) -> bytes:
+    """The last picture that the page sent."""
+    script = "async () => Array.from(new Uint8Array(await watched.body.arrayBuffer()))"
+    return bytes(page.evaluate(script))
+
+
+def drop(page: Page, data: bytes, name: str, kind: str) -> None:
+    page.evaluate(
+        """([data, name, type]) => {
+          const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+          const dataTransfer = new DataTransfer();
+          dataTransfer.items.add(new File([bytes], name, {type}));
+          const options = {dataTransfer, bubbles: true, cancelable: true};
+          document.body.dispatchEvent(new DragEvent("dragover", options));
+          document.body.dispatchEvent(new DragEvent("drop", options));
+        }""",
+        [base64.b64encode(data).decode(), name, kind],
+    )
+
+
+def pixels(page: Page, canvas: str) -> Grey:
+    """What is on a canvas: (height, width, 4)."""
+    data = page.evaluate("id => document.getElementById(id).toDataURL()", canvas)
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data.partition(",")[2]))).convert("RGBA"))
+
+
+def problem(status: int, title: str, detail: str = "", headers: dict[str, str] | None = None) -> dict[str, Any]:
+    """What a stub answers for trouble."""
+    body = {"type": "urn:stub", "title": title, "status": status, "detail": detail, "request_id": "stub-1"}
+    return {
+        "status": status,
+        "body": json.dumps(body),
+        "headers": {"Content-Type": "application/problem+json"} | (headers or {}),
+    }
+
+
+def refused(faults: list[str], status: int) -> bool:
+    """Whether nothing went wrong but that answers had this status, which browsers log as errors of the console."""
+    return bool(faults) and all(f"status of {status}" in fault for fault in faults)
+
+
+def test_a_drawn_seven_is_read(opened: tuple[Page, list[str]]) -> None:
+    """A 7 drawn with the mouse is read, with ten bars, what the network saw, and the time that it took."""
+    page, faults = opened
+    state(page, "idle")
+    with page.expect_response("**/predict?preview=true") as answered:
+        draw(page, lift=False)
+        digit(page, "7")  # while the button is still down
+    page.mouse.up()
+    assert answered.value.headers["server-timing"]
+    state(page, "accepted")
+    expect(page.locator("#judgement")).to_have_text("Accepted")
+    bars = page.locator("#bars li")
+    expect(bars).to_have_count(10)
+    expect(page.locator("#bars .chosen .label")).to_have_text("7")
+    shares = [float(bar.evaluate("bar => bar.style.getPropertyValue('--share')")) for bar in bars.all()]
+    assert sum(shares) == pytest.approx(1, abs=1e-4)
+    assert int(np.argmax(shares)) == 7
+    expect(page.locator("#timing")).to_have_text(
+        re.compile(
+            r"^[\d.]+ ms round trip; [\d.]+ ms in the service \(decode [\d.]+, queue [\d.]+, infer [\d.]+\)$"
+        )
+    )
+    expect(page.locator("#treatment")).to_have_text(re.compile("From a PNG of 280 . 280: inverted to white on black"))
+    expect(page.locator("#spoken")).to_have_text(re.compile(r"^7\. Accepted\. "))  # to a screen reader
+    expect(page.locator("#model")).to_have_text("digitnet-1.5.0")
+    seen = pixels(page, "preview")[..., 0]
+    assert seen.max() > 200
+    assert seen[0].max() == seen[-1].max() == 0
+    assert faults == []
+
+
+def test_a_finger_draws_and_does_not_scroll(server: Server, browser: Browser) -> None:
+    """On a phone, a finger on the pad writes a 7; the page stays where it is, and is no wider than the screen."""
+    with watching(browser, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True) as (page, faults):
+        page.goto(f"{server.url}/")
+        finger = page.context.new_cdp_session(page)
+        kind = "touchStart"
+        for x, y in on_pad(page, SEVEN):
+            finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]})
+            kind = "touchMove"
+        finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        digit(page, "7")
+        state(page, "accepted")
+        assert page.evaluate("scrollY") == 0
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        page.get_by_role("button", name="Example: a 3").click()  # far below the pad
+        digit(page, "3")
+        expect(page.locator("#pad")).to_be_in_viewport(ratio=1)
+        expect(page.locator("#digit")).to_be_in_viewport(ratio=0.5)
+        assert faults == []
+
+
+def test_one_request_is_under_way_at_a_time(opened: tuple[Page, list[str]]) -> None:
+    """However slow the answers are, one request is under way at a time, and the last one has all that was drawn."""
+    page, faults = opened
+    page.evaluate("watched.delay = 300")
+    draw(page, SEVEN[:4])
+    until(page, "watched.underWay === 1")
+    draw(page, SEVEN[3:])
+    digit(page, "7")
+    state(page, "accepted")
+    settle(page)
+    assert page.evaluate("watched.most") == 1
+    assert page.evaluate("watched.paths.length") >= 2
+    whole = sent(page)
+    page.evaluate("watched.delay = 0")
+    page.get_by_label("Show the evidence").dispatch_event("change")  # asks anew for what is on the pad
+    settle(page)
+    assert sent(page) == whole
+    assert faults == []
+
+
+def test_a_stroke_is_not_a_request_a_point(opened: tuple[Page, list[str]]) -> None:
+    """While a stroke goes on, the page asks once in 120 ms at most, however fast the answers are."""
+    page, faults = opened
+    started = time.monotonic()
+    draw(page, SEVEN, lift=False)
+    for _ in range(40):
+        for x, y in on_pad(page, [(0.46, 0.84), (0.47, 0.85)]):
+            page.mouse.move(x, y)
+            page.wait_for_timeout(5)
+    asked, elapsed = page.evaluate("watched.paths.length"), time.monotonic() - started
+    page.mouse.up()
+    assert 2 <= asked <= 2 + elapsed / 0.12
+    assert faults == []
+
+
+def test_an_answer_to_what_is_gone_is_dropped(opened: tuple[Page, list[str]]) -> None:
+    """The answer to a drawing that was replaced meanwhile is never shown."""
+    page, faults = opened
+    page.evaluate(
+        """() => {
+          window.shown = [];
+          const digit = document.getElementById("digit");
+          new MutationObserver(() => shown.push(digit.textContent)).observe(digit, {childList: true});
+        }"""
+    )
+    close_gate = "watched.gate = new Promise((open) => { watched.open = open; }), null"
+    page.evaluate(close_gate)
+    draw(page)
+    until(page, "watched.underWay === 1")
+    page.evaluate("watched.gate = null")
+    page.get_by_role("button", name="Example: a 3").click()
+    digit(page, "3")
+    page.evaluate("watched.open()")
+    until(page, "watched.underWay === 0")
+    page.wait_for_timeout(200)
+    assert page.evaluate("shown").count("7") == 0
+    page.evaluate(close_gate)
+    page.get_by_role("button", name="Example: a 7").click()
+    until(page, "watched.underWay === 1")
+    page.get_by_role("button", name="Clear").click()
+    page.evaluate("watched.open()")
+    until(page, "watched.underWay === 0")
+    page.wait_for_timeout(200)
+    state(page, "idle")
+    assert page.evaluate("shown").count("7") == 0
+    assert faults == []
+
+
+def test_undo_clear_and_download(opened: tuple[Page, list[str]]) -> None:
+    """Undo takes back a stroke, a clearing or a picture; what is downloaded is what was sent."""
+    page, faults = opened
+    undo, clear, download = (page.get_by_role("button", name=name) for name in ("Undo", "Clear", "Download"))
+    for button in (undo, clear, download):
+        expect(button).to_be_disabled()
+    draw(page)
+    digit(page, "7")
+    settle(page)
+    with page.expect_download() as saved:
+        download.click()
+    assert saved.value.suggested_filename == "digit.png"
+    assert Path(saved.value.path()).read_bytes() == sent(page)
+    draw(page, [(0.2, 0.9), (0.8, 0.1)])
+    undo.click()
+    state(page, "accepted")
+    digit(page, "7")
+    clear.click()
+    state(page, "idle")
+    expect(clear).to_be_disabled()
+    page.keyboard.press("Control+z")
+    digit(page, "7")
+    page.get_by_role("button", name="Example: a 4").click()
+    digit(page, "4")
+    undo.click()
+    digit(page, "7")
+    undo.click()
+    state(page, "idle")
+    expect(undo).to_be_disabled()
+    assert faults == []
+
+
+def photograph() -> bytes:
+    """48 megapixels with a 7 on paper, as an upright phone takes it: the pixels lie on their side, and EXIF says so."""
+    upright = Image.new("L", (6048, 8064), 205)
+    points = [(1500 + 3000 * x, 2500 + 3000 * y) for x, y in SEVEN]
+    ImageDraw.Draw(upright).line(points, fill=45, width=190, joint="curve")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise
+    return encode(upright.transpose(Image.Transpose.ROTATE_90), "JPEG", quality=85, exif=exif)
+
+
+def test_a_large_photograph_is_sent_small_and_upright(opened: tuple[Page, list[str]]) -> None:
+    """48 megapixels that lie on their side, dropped: 1536 x 2048 upright are sent, and the 7 is read."""
+    page, faults = opened
+    drop(page, photograph(), "IMG_0007.JPG", "image/jpeg")
+    expect(page.locator("#digit")).to_have_text("7", timeout=30_000)
+    state(page, "accepted")
+    data = sent(page)
+    with Image.open(io.BytesIO(data)) as image:
+        assert (image.format, image.size) == ("JPEG", (1536, 2048))
+        assert image.getexif().get(0x0112, 1) == 1
+    assert len(data) < 1_000_000
+    expect(page.locator("#treatment")).to_have_text(re.compile("From a JPEG of 1536 . 2048: inverted to white on black"))
+    assert faults == []
+
+
+def test_a_small_picture_is_sent_as_it_is(opened: tuple[Page, list[str]], seven: Grey) -> None:
+    """Of a picture that needs no shrinking, the service gets every byte."""
+    page, faults = opened
+    choose(page, png(seven))
+    digit(page, "7")
+    assert sent(page) == png(seven)
+    assert faults == []
+
+
+def test_what_the_service_does_not_take_is_converted(opened: tuple[Page, list[str]], seven: Grey) -> None:
+    """AVIF, which the browser can open and the service cannot, is read; ink on nothing stays so."""
+    page, faults = opened
+    large = Image.fromarray(255 - seven).resize((560, 560), Image.Resampling.BICUBIC)
+    choose(page, encode(large, "AVIF"), "seven.avif", "image/avif")
+    digit(page, "7")
+    assert Image.open(io.BytesIO(sent(page))).format == "JPEG"
+    ink = Image.new("LA", (2800, 2800), (255, 0))  # white ink on nothing, and larger than is sent
+    ink.putalpha(Image.fromarray(seven).resize((2800, 2800), Image.Resampling.BICUBIC))
+    choose(page, encode(ink), "ink.png")
+    until(page, "watched.paths.length === 2 && watched.underWay === 0")
+    digit(page, "7")
+    state(page, "accepted")
+    shrunk = Image.open(io.BytesIO(sent(page)))
+    assert (shrunk.format, shrunk.size, shrunk.has_transparency_data) == ("PNG", (2048, 2048), True)
+    assert faults == []
+
+
+def test_a_picture_can_be_pasted(opened: tuple[Page, list[str]], seven: Grey) -> None:
+    """Ctrl+V reads the picture on the clipboard."""
+    page, faults = opened
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.evaluate(
+        """async (data) => {
+          const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+          const blob = new Blob([bytes], {type: "image/png"});
+          await navigator.clipboard.write([new ClipboardItem({"image/png": blob})]);
+        }""",
+        base64.b64encode(png(seven)).decode(),
+    )
+    page.keyboard.press("Control+v")
+    digit(page, "7")
+    assert faults == []
+
+
+OUTLINED = """
+  [document.activeElement, document.activeElement.closest("label.button")]
+    .some((element) => element && getComputedStyle(element).outlineStyle === "solid")
+"""
+
+
+def tab_to(page: Page, selector: str) -> None:
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("selector => document.activeElement.matches(selector)", selector):
+            assert page.evaluate(OUTLINED)
+            return
+    raise AssertionError(f"Tab does not come to {selector}")
+
+
+def test_everything_but_drawing_works_by_keyboard(opened: tuple[Page, list[str]], seven_png: Path) -> None:
+    """With the keyboard alone: an example, a file, the switch, undo; the focus is always to be seen."""
+    page, faults = opened
+    tab_to(page, "[data-example='2']")
+    page.keyboard.press("Enter")
+    digit(page, "2")
+    page.evaluate("document.activeElement.blur()")
+    tab_to(page, "#choose")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Space")
+    chooser.value.set_files(seven_png)
+    digit(page, "7")
+    page.evaluate("document.activeElement.blur()")
+    page.evaluate("scrollTo(0, 0)")
+    page.reload()
+    tab_to(page, "#number")
+    page.keyboard.press("Space")
+    expect(page.get_by_role("switch", name="Whole number")).to_be_checked()
+    tab_to(page, "[data-example='number']")
+    page.keyboard.press("Enter")
+    digit(page, "40719")
+    page.keyboard.press("Control+z")
+    state(page, "idle")
+    assert faults == []
+
+
+def test_a_whole_number_is_read(server: Server, opened: tuple[Page, list[str]]) -> None:
+    """The switch has a photographed number read, with a box on the picture around each of its digits."""
+    page, faults = opened
+    page.get_by_role("switch", name="Whole number").check()
+    page.locator("#choose").set_input_files(NUMBER)
+    digit(page, "513912")
+    state(page, "accepted")
+    expect(page.locator("#bars .chosen .label")).to_have_text(list("513912"))
+    expect(page.locator("#seen")).to_be_hidden()
+    expect(page.locator("#spoken")).to_have_text(re.compile("^5 1 3 9 1 2. Accepted"))
+    reading = httpx.post(f"{server.url}/read", content=NUMBER.read_bytes()).json()
+    shown = pixels(page, "pad").astype(int)
+    side = shown.shape[0]
+    scale = side / reading["input"]["width"]
+    top = (side - reading["input"]["height"] * scale) / 2
+    boxes = [each["box"] for each in reading["lines"][0]["digits"]]
+    assert len(boxes) == 6
+    for box in boxes:
+        y = round(top + (box["top"] + box["height"] / 2) * scale)
+        x = round(box["left"] * scale - 3)
+        near = shown[y, x - 2 : x + 3, :3]
+        assert np.abs(near - (0xB9, 0x47, 0x00)).sum(axis=1).min() < 30, "no mark is left of this digit"
+    assert faults == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("blank", "Blank"),
+        ("uncertain", "Not sure"),
+        ("not_a_digit", "Not a digit"),
+        ("several_digits", "More than one digit"),
+    ],
+)
+def test_each_reason_is_told_in_plain_words(
+    server: Server, opened: tuple[Page, list[str]], reason: str, words: str
+) -> None:
+    """A picture that is not accepted says why, its digit is an outline, and several digits offer to be read as such."""
+    page, faults = opened
+    of = examples()
+    picture = {
+        "blank": np.full((200, 200), 240, np.uint8),
+        "uncertain": np.rot90(of["5.png"], 2),
+        "not_a_digit": of["7.png"] | of["0.png"] | of["5.png"],
+        "several_digits": of["number.png"],
+    }[reason]
+    data = png(np.ascontiguousarray(picture))
+    answer = httpx.post(f"{server.url}/predict", content=data, headers={"Content-Type": "image/png"}).json()
+    assert answer["reason"] == reason  # else this is the wrong picture
+    choose(page, data)
+    state(page, "doubtful")
+    expect(page.locator("#judgement")).to_have_text(words)
+    assert len(page.locator("#why").inner_text()) > 20
+    assert page.locator("#digit").evaluate("digit => getComputedStyle(digit).color") == "rgba(0, 0, 0, 0)"
+    as_number = page.get_by_role("button", name="Read the whole number")
+    expect(as_number).to_be_visible(visible=reason == "several_digits")
+    if reason == "several_digits":
+        as_number.click()
+        digit(page, "40719")
+    assert faults == []
+
+
+def test_what_the_service_refuses_is_shown(opened: tuple[Page, list[str]]) -> None:
+    """A file that is no picture is answered in the service's own words, and the next picture takes them away."""
+    page, faults = opened
+    choose(page, b"not a picture at all", "notes.txt", "text/plain")
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("Not an image of a type that we take")
+    expect(alert).to_contain_text(re.compile("Request [0-9a-f]{16}"))
+    expect(page.locator("#result")).to_be_hidden()
+    expect(page.locator("#hint")).to_have_text("This file cannot be shown")
+    page.get_by_role("button", name="Example: a 7").click()
+    digit(page, "7")
+    expect(page.locator("#trouble")).to_be_hidden()
+    assert refused(faults, 415)
+
+
+def test_a_heic_picture_is_answered_with_what_to_do(opened: tuple[Page, list[str]]) -> None:
+    """HEIC, which this browser cannot open, is not sent; the page says how to send it."""
+    page, faults = opened
+    choose(page, b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100), "IMG_1.HEIC", "image/heic")
+    expect(page.get_by_role("alert")).to_contain_text("This browser cannot open HEIC pictures.")
+    expect(page.get_by_role("alert")).to_contain_text("Most Compatible")
+    assert page.evaluate("watched.paths") == []
+    assert faults == []
+
+
+def test_a_picture_that_is_too_large_is_answered_with_what_to_do(browser: Browser) -> None:
+    """A 413 says what to do, and how large it may be."""
+    with running(DIGITS_MAX_BODY_BYTES="2000") as server, watching(browser) as (page, faults):
+        page.goto(f"{server.url}/")
+        noise = np.random.default_rng(0).integers(0, 255, (100, 100)).astype(np.uint8)
+        choose(page, png(noise))
+        alert = page.get_by_role("alert")
+        expect(alert).to_contain_text("The picture is too large for this service.")
+        expect(alert).to_contain_text("2,000 bytes")
+        expect(alert).to_contain_text("Choose a smaller picture")
+        assert refused(faults, 413)
+
+
+def test_an_overloaded_service_is_asked_again(opened: tuple[Page, list[str]]) -> None:
+    """Stub: after a 503 the page says when it asks again, does so by itself, and gives up after a few times."""
+    page, faults = opened
+    asked = []
+
+    def overloaded(route: Route) -> None:
+        asked.append(route.request.url)
+        if len(asked) in (1, 3, 4, 5, 6):
+            route.fulfill(**problem(503, "The service is overloaded", headers={"Retry-After": "1"}))
+        else:
+            route.continue_()
+
+    page.route("**/predict*", overloaded)
+    page.get_by_role("button", name="Example: a 7").click()
+    expect(page.get_by_role("alert")).to_contain_text("Trying again in 1 s.")
+    digit(page, "7")
+    assert len(asked) == 2
+    page.get_by_role("button", name="Example: a 3").click()
+    expect(page.get_by_role("alert")).to_contain_text("Try again in a minute.", timeout=10_000)
+    assert len(asked) == 6
+    page.get_by_role("button", name="Try again").click()
+    digit(page, "3")
+    assert refused(faults, 503)
+
+
+def test_a_key_is_asked_for_and_kept_in_memory_only(browser: Browser) -> None:
+    """A 401 shows a field for the key; it goes along as X-API-Key, and is nowhere in the browser's storage."""
+    hashed = hashlib.sha256(b"open sesame").hexdigest()
+    with running(DIGITS_API_KEYS=hashed) as server, watching(browser) as (page, faults):
+        page.goto(f"{server.url}/")
+        page.get_by_role("button", name="Example: a 7").click()
+        expect(page.get_by_role("alert")).to_contain_text("This service requires an API key.")
+        for key in ("wrong", "open sesame"):
+            page.get_by_label("API key").fill(key)
+            page.get_by_role("button", name="Use this key").click()
+            if key == "wrong":
+                expect(page.get_by_role("alert")).to_contain_text("This API key is not valid.")
+        digit(page, "7")
+        expect(page.get_by_label("API key")).to_be_hidden()
+        assert page.evaluate("[localStorage.length, sessionStorage.length, document.cookie]") == [0, 0, ""]
+        assert page.get_by_label("API key").input_value() == ""
+        assert "sesame" not in page.url
+        assert "sesame" not in server.log.read_text()
+        assert refused(faults, 401)
+
+
+def test_without_a_network_it_says_so(opened: tuple[Page, list[str]]) -> None:
+    """Offline, and with the service out of reach, the page says so; with the way back, "Try again" reads the digit."""
+    page, faults = opened
+    draw(page)
+    digit(page, "7")
+    page.context.set_offline(True)
+    draw(page, [(0.3, 0.5), (0.6, 0.5)])
+    expect(page.get_by_role("alert")).to_contain_text("You are offline.")
+    page.context.set_offline(False)
+    page.route("**/predict*", lambda route: route.abort("connectionrefused"))
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("alert")).to_contain_text("The service cannot be reached.")
+    page.unroute("**/predict*")
+    page.get_by_role("button", name="Try again").click()
+    digit(page, "7")
+    assert all(
+        "ERR_INTERNET_DISCONNECTED" in fault or "ERR_CONNECTION_REFUSED" in fault or "failed:" in fault
+        for fault in faults
+    )
+
+
+EVIDENCE = [[(column - row) / 27 for column in range(28)] for row in range(28)]
+
+
+def test_the_evidence_is_laid_over_what_the_network_saw(opened: tuple[Page, list[str]]) -> None:
+    """Stub of /explain: orange where it speaks for the digit, blue where it speaks against it, for any digit asked."""
+    page, faults = opened
+    bodies, addresses = [], []
+
+    def explain(route: Route) -> None:
+        bodies.append(json.loads(route.request.post_data or "")["image"])
+        addresses.append(route.request.url.rpartition("/")[2])
+        route.fulfill(json={"digit": 7, "evidence": EVIDENCE})
+
+    page.route("**/explain*", explain)
+    page.get_by_role("button", name="Example: a 7").click()
+    digit(page, "7")
+    before = pixels(page, "preview")
+    page.get_by_role("switch", name="Show the evidence").check()
+    expect(page.locator("#legend")).to_be_visible()
+    settle(page)
+    after = pixels(page, "preview").astype(int)
+    red, blue = after[..., 0], after[..., 2]
+    assert red[0, 27] > 250 > 100 > blue[0, 27]  # speaks for it
+    assert blue[27, 0] > 250 > 100 > red[27, 0]  # against it
+    diagonal = np.arange(28)
+    np.testing.assert_allclose(after[diagonal, diagonal, 0], 0.6 * before[diagonal, diagonal, 0], atol=1)  # no evidence
+    image = Image.open(io.BytesIO(base64.b64decode(bodies[0].partition(",")[2])))
+    np.testing.assert_array_equal(np.asarray(image), examples()["7.png"])  # what the network saw is what is explained
+    page.get_by_label("Evidence for which digit").select_option("1")
+    settle(page)
+    assert addresses == ["explain", "explain?digit=1"]
+    assert faults == []
+
+
+def test_the_service_s_own_evidence_is_shown(opened: tuple[Page, list[str]]) -> None:
+    """The real /explain: of a 7 some pixels are orange and some blue, and for a 1 they are others."""
+    page, faults = opened
+    page.get_by_role("button", name="Example: a 7").click()
+    digit(page, "7")
+    page.get_by_role("switch", name="Show the evidence").check()
+    expect(page.locator("#legend")).to_be_visible()
+    settle(page)
+    shown = pixels(page, "preview").astype(int)
+    warm = shown[..., 0] - shown[..., 2]
+    assert warm.max() > 30
+    assert warm.min() < -30
+    page.get_by_label("Evidence for which digit").select_option("1")
+    settle(page)
+    assert (pixels(page, "preview").astype(int) != shown).any()
+    assert faults == []
+
+
+def test_a_service_that_does_not_explain_is_not_asked_again(opened: tuple[Page, list[str]]) -> None:
+    """Stub: where /explain is not there, the switch goes away and the answer stays."""
+    page, faults = opened
+    page.route("**/explain*", lambda route: route.fulfill(**problem(404, "There is nothing at this address")))
+    page.get_by_role("button", name="Example: a 7").click()
+    page.get_by_role("switch", name="Show the evidence").check()
+    expect(page.locator("#evidence-switch")).to_be_hidden()
+    state(page, "accepted")
+    digit(page, "7")
+    assert refused(faults, 404)
+
+
+def test_a_picture_can_be_taken_with_the_live_camera(server: Server, browser: Browser, tmp_path: Path) -> None:
+    """The live camera, here a file with a 7 on paper, shows its picture, and what is taken is read."""
+    paper = Image.new("RGB", (640, 480), (210, 205, 200))
+    ImageDraw.Draw(paper).line(
+        [(160 + 320 * x, 80 + 320 * y) for x, y in SEVEN], fill=(40, 40, 60), width=22, joint="curve"
+    )
+    film = tmp_path / "paper.mjpeg"
+    film.write_bytes(encode(paper, "JPEG", quality=90) * 3)
+    camera = (
+        "--use-fake-device-for-media-stream",
+        "--use-fake-ui-for-media-stream",
+        f"--use-file-for-fake-video-capture={film}",
+    )
+    with launch(browser.browser_type, *camera) as filming, watching(filming) as (page, faults):
+        page.goto(f"{server.url}/")
+        page.get_by_role("button", name="Live camera").click()
+        shutter = page.get_by_role("button", name="Take the picture")
+        expect(shutter).to_be_enabled()
+        shutter.click()
+        digit(page, "7")
+        expect(page.get_by_role("dialog")).to_be_hidden()
+        assert page.evaluate("document.getElementById('video').srcObject") is None  # the camera is off
+        assert faults == []
+
+
+def test_without_a_camera_it_says_so(opened: tuple[Page, list[str]]) -> None:
+    """Where there is no camera, the dialog says so and can be closed; the capture input is always there."""
+    page, faults = opened
+    page.get_by_role("button", name="Live camera").click()
+    expect(page.locator("#camera-words")).to_have_text(
+        re.compile("Choose a picture|or choose a picture"), ignore_case=True
+    )
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    assert page.locator("#photograph").get_attribute("capture") == "environment"
+    assert faults == []
+
+
+def test_the_live_camera_is_offered_on_secure_pages_alone(server: Server, browser: Browser) -> None:
+    """Where the browser does not call the page secure, there is a capture input and no live camera."""
+    with watching(browser) as (page, _):
+        page.add_init_script("Object.defineProperty(window, 'isSecureContext', {value: false})")
+        page.goto(f"{server.url}/")
+        expect(page.get_by_role("button", name="Example: a 7")).to_be_visible()
+        expect(page.locator("#live")).to_be_hidden()
+        expect(page.locator("#photograph")).to_be_attached()
+
+
+def test_light_and_dark(server: Server, browser: Browser) -> None:
+    """The page follows the system: ink and paper change places, and what is sent stays the same."""
+    grounds, inks, seen = {}, {}, {}
+    for scheme in ("light", "dark"):
+        with watching(browser, color_scheme=scheme) as (page, faults):
+            page.goto(f"{server.url}/")
+            draw(page)
+            digit(page, "7")
+            settle(page)
+            ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+            grounds[scheme] = np.mean([int(part) for part in re.findall(r"\d+", ground)])
+            shown = pixels(page, "pad")
+            inks[scheme] = shown[shown[..., 3] == 255][:, :3].mean()
+            seen[scheme] = pixels(page, "preview")
+            assert faults == []
+    assert grounds["light"] > 220 > 40 > grounds["dark"]
+    assert inks["light"] < 40 < 220 < inks["dark"]
+    np.testing.assert_array_equal(seen["light"], seen["dark"])
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_is_accessible(server: Server, browser: Browser, scheme: str) -> None:
+    """axe-core has no objection to any state: an answer, a doubt, evidence (stub), a number, trouble, the camera."""
+    axe = Axe()
+    with watching(browser, color_scheme=scheme, viewport={"width": 1000, "height": 900}, reduced_motion="reduce") as (
+        page,
+        _,
+    ):
+        page.route("**/explain*", lambda route: route.fulfill(json={"digit": 7, "evidence": EVIDENCE}))
+        page.goto(f"{server.url}/")
+
+        def check(what: str) -> None:
+            until(page, "document.getElementById('answer').ariaBusy !== 'true'")
+            page.wait_for_timeout(300)  # until what fades has faded
+            results = axe.run(page)
+            assert results.violations_count == 0, f"{what}: {results.generate_report()}"
+
+        check("empty")
+        draw(page)
+        digit(page, "7")
+        check("answered")
+        page.get_by_role("switch", name="Show the evidence").check()
+        check("explained")
+        page.get_by_role("button", name="Example: a whole number").click()
+        digit(page, "40719")
+        check("a number")
+        page.get_by_role("switch", name="Whole number").uncheck()
+        expect(page.locator("#judgement")).to_have_text("More than one digit")
+        check("doubted")
+        page.route("**/predict*", lambda route: route.fulfill(**problem(401, "No key")))
+        page.get_by_role("button", name="Example: a 7").click()
+        expect(page.get_by_label("API key")).to_be_visible()
+        check("in trouble")
+        page.get_by_role("button", name="Live camera").click()
+        expect(page.get_by_role("dialog")).to_be_visible()
+        check("the camera")
+
+
+def test_the_examples_are_what_their_command_makes() -> None:
+    """The example files hold the golden digits of the released model, pixel for pixel."""
+    made = examples()
+    assert sorted(made) == sorted(file.name for file in (STATIC / "examples").iterdir())
+    for name, expected in made.items():
+        np.testing.assert_array_equal(np.asarray(Image.open(STATIC / "examples" / name)), expected)
+
+
+def test_no_style_or_script_is_inline() -> None:
+    """No page has a style attribute, a style element, an event handler or a script of its own in it."""
+    for page in STATIC.glob("*.html"):
+        text = page.read_text()
+        assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:", text), page.name
+        assert all("src=" in script for script in re.findall(r"<script[^>]*>", text)), page.name

@@ -1,0 +1,237 @@
+"""Files that are no pictures, broken ones, bombs and odd ones: each gets its answer, and the server is as it was."""
+
+import io
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.support.hostile import SECRET, is_told_why, post, talk, unharmed
+from tests.support.pictures import Grey, chunk, encode, png, with_chunks, with_scans, with_segments
+from tests.support.running import ROOT, Server, clean_environment, running
+
+SEVEN = Image.new("L", (28, 28))  # for what is refused whatever it shows
+BLACK = np.zeros((28, 28), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """A server of their own, so that its memory is nobody else's."""
+    with running() as server:
+        yield server
+
+
+def sized(width: int, height: int) -> bytes:
+    """A whole PNG of one colour."""
+    return encode(Image.new("L", (width, height)))
+
+
+def header_alone(width: int, height: int) -> bytes:
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def run_length(width: int, height: int) -> bytes:
+    """A BMP of a kilobyte, which skips all its pixels."""
+    header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, 4, 0, 0, 256, 0)
+    return b"BM" + struct.pack("<IHHI", 1082, 0, 0, 1078) + header + bytes(1024) + b"\0\2\0\xff"
+
+
+def fits() -> bytes:
+    cards = ["SIMPLE  =                    T", "BITPIX  =                    8", "NAXIS   =                    2"]
+    cards += ["NAXIS1  =                   28", "NAXIS2  =                   28", "END"]
+    return "".join(card.ljust(80) for card in cards).ljust(2880).encode() + bytes(2880)
+
+
+def psd() -> bytes:
+    return b"8BPS" + struct.pack(">H6xHIIHH", 1, 1, 28, 28, 8, 1) + bytes(12) + b"\0\0" + bytes(784)
+
+
+# What Pillow can open, and we do not take: its decoders have had holes, run other programs or read other files.
+FOREIGN: dict[str, Callable[[], bytes]] = {
+    "TIFF": lambda: encode(SEVEN, "TIFF"),
+    "EPS": lambda: encode(SEVEN, "EPS"),
+    "PSD": psd,
+    "FITS": fits,
+    "JPEG 2000": lambda: encode(SEVEN, "JPEG2000"),
+    "ICO": lambda: encode(SEVEN, "ICO"),
+    "PPM": lambda: encode(SEVEN, "PPM"),
+    "TGA": lambda: encode(SEVEN, "TGA"),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A file, and how it is refused."""
+
+    file: Callable[[], bytes]
+    slug: str
+    status: int = 422
+
+
+REFUSED = {
+    **{f"a {name} file": Case(make, "unsupported-media", 415) for name, make in FOREIGN.items()},
+    "a PNG of 50,000 x 50,000": Case(lambda: header_alone(50_000, 50_000), "image-size"),
+    "a PNG of 2^31 x 2^31": Case(lambda: header_alone(2**31 - 1, 2**31 - 1), "image-size"),
+    "a PNG of no width": Case(lambda: header_alone(0, 28), "broken-image"),
+    "a PNG one row over the limit": Case(lambda: sized(5_000, 5_001), "image-size"),
+    "a text that inflates to 100 MB": Case(
+        lambda: with_chunks(BLACK, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**8)))), "broken-image"
+    ),
+    "9,000 texts of a megabyte": Case(
+        lambda: with_chunks(BLACK, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**6))) * 9_000), "broken-image"
+    ),
+    "9,000 colour profiles of a megabyte": Case(
+        lambda: with_chunks(BLACK, chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(10**6))) * 9_000), "broken-image"
+    ),
+    "800,000 chunks": Case(lambda: with_chunks(BLACK, chunk(b"teSt", b"") * 800_000), "broken-image"),
+    "a chunk longer than the file": Case(lambda: with_chunks(BLACK, b"\x7f\xff\xff\xfftEXt" + SECRET), "broken-image"),
+    "200,000 scans": Case(lambda: with_scans(BLACK, 200_000), "broken-image"),
+    "490,000 pieces of EXIF": Case(
+        lambda: with_segments(BLACK, b"\xff\xe1\0\x12Exif\0\0" + b"x" * 10, 490_000), "broken-image"
+    ),
+    "a run-length BMP of 25 megapixels": Case(lambda: run_length(25_000, 1_000), "image-size"),
+    "a BMP of no bits": Case(lambda: encode(SEVEN, "BMP").replace(b"\x01\0\x08\0", b"\x01\0\0\0"), "broken-image"),
+    "a GIF of comments": Case(lambda: encode(SEVEN, "GIF")[:13] + b"\x21\xfe\x01a\0" * 1_500_000, "broken-image"),
+    "a WebP of nothing": Case(lambda: b"RIFF\xff\xff\xff\x7fWEBPVP8L" + SECRET, "broken-image"),
+    "a PNG's beginning": Case(lambda: b"\x89PNG\r\n\x1a\n" + SECRET, "broken-image"),
+    "a JPEG's beginning": Case(lambda: b"\xff\xd8\xff\xe0" + SECRET, "broken-image"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_hostile_file_is_told_why_and_harms_nothing(name: str, server: Server, seven: Grey) -> None:
+    """Named and declared a PNG, it gets the problem of what it is, within a second or two and little memory."""
+    case = REFUSED[name]
+    file = case.file()
+    with unharmed(server, seven, growth=60 + 3 * len(file) / 1e6):
+        is_told_why(talk(server, post("/predict", "image/png", file)), case.status, case.slug)
+
+
+def test_decoders_of_other_types_never_run(tmp_path: Path) -> None:
+    """Pillow opens each of them; when we have refused them all, it has not so much as imported what would have."""
+    for name, make in FOREIGN.items():
+        (tmp_path / name).write_bytes(make())
+        with Image.open(tmp_path / name) as image:
+            assert image.format
+    code = """
+import sys, pathlib
+from app.errors import UnsupportedMediaError
+from app.imaging.decode import decode
+for file in pathlib.Path(sys.argv[1]).iterdir():
+    try:
+        decode(file.read_bytes(), 1000)
+    except UnsupportedMediaError:
+        print(file.name)
+print(*sorted(name for name in sys.modules if name.startswith("PIL.") and name.endswith("Plugin")), file=sys.stderr)
+"""
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=True)
+    assert sorted(done.stdout.splitlines()) == sorted(FOREIGN)
+    assert set(done.stderr.split()) <= {f"PIL.{name}ImagePlugin" for name in ("Bmp", "Gif", "Jpeg", "Ppm", "Png")}
+
+
+def looping_exif() -> bytes:
+    """Two directories, each of which says that the other one is its next, and its own EXIF."""
+    loop = b"MM\0*\0\0\0\x08"
+    for here, other in ((8, 38), (38, 8)):
+        assert len(loop) == here
+        entries = struct.pack(">HHIHH", 0x0112, 3, 1, 1, 0) + struct.pack(">HHII", 0x8769, 4, 1, other)
+        loop += struct.pack(">H", 2) + entries + struct.pack(">I", other)
+    return b"Exif\0\0" + loop
+
+
+def stereo(image: Image.Image) -> bytes:
+    return encode(image, "MPO", save_all=True, append_images=[Image.new("L", image.size, 255)], quality=95)
+
+
+# Odd, and pictures all the same.
+READ: dict[str, Callable[[Image.Image], bytes]] = {
+    "an APNG": lambda image: encode(image, save_all=True, append_images=[Image.new("L", image.size, 255)]),
+    "an MPO": stereo,
+    "an animated WebP": lambda image: encode(
+        image.convert("RGB"), "WEBP", save_all=True, append_images=[Image.new("RGB", image.size)], lossless=True
+    ),
+    "a JPEG of looping EXIF": lambda image: encode(image, "JPEG", exif=looping_exif(), quality=95),
+    "a PNG of looping EXIF": lambda image: encode(image, exif=looping_exif()),
+    "an interlaced PNG": lambda image: interlaced(np.asarray(image)),
+    "a PNG with 9 MB behind its end": lambda image: encode(image) + SECRET * 500_000,
+    "a PNG that goes on for 100 MB": lambda image: endless(np.asarray(image)),
+    "a PNG and a PDF in one": lambda image: encode(image) + b"%PDF-1.7\n",
+    "a digit on 25 megapixels": lambda image: encode(image.resize((5_000, 5_000), Image.Resampling.NEAREST)),
+    "a digit on 25 transparent megapixels": lambda image: encode(
+        image.resize((5_000, 5_000), Image.Resampling.NEAREST).convert("LA")
+    ),
+}
+
+
+def rows(grey: Grey) -> bytes:
+    return b"".join(b"\0" + row.tobytes() for row in grey)
+
+
+def interlaced(grey: Grey) -> bytes:
+    """Adam7, whose seven passes are written one after the other."""
+    passes = ((0, 8, 0, 8), (0, 8, 4, 8), (4, 8, 0, 4), (0, 4, 2, 4), (2, 4, 0, 2), (0, 2, 1, 2), (1, 2, 0, 1))
+    parts = [rows(np.ascontiguousarray(grey[top::down, left::right])) for top, down, left, right in passes]
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", *grey.shape[::-1], 8, 0, 0, 0, 1))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"".join(parts))) + chunk(b"IEND", b"")
+
+
+def endless(grey: Grey) -> bytes:
+    """A stream that inflates to far more than its rows."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", *grey.shape[::-1], 8, 0, 0, 0, 0))
+    stream = zlib.compress(rows(grey) + bytes(10**8))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", stream) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("name", READ)
+def test_an_odd_file_is_read_all_the_same(name: str, server: Server, seven: Grey) -> None:
+    """The digit is the one that its first picture shows, and the server is as it was."""
+    file = READ[name](Image.fromarray(seven))
+    with unharmed(server, seven, growth=400):
+        reply = talk(server, post("/predict", "image/png", file))
+    assert (reply.status, reply.json()["digit"]) == (200, 7)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_file_cut_at_every_byte_harms_nothing(kind: str, server: Server, seven: Grey) -> None:
+    """Every beginning of a file is the digit or a problem, and as often as there are bytes, the server is as it was."""
+    whole = encode(Image.fromarray(seven), kind)
+    seen = set()
+    with unharmed(server, seven, growth=60), httpx.Client(base_url=server.url) as client:
+        for length in range(len(whole)):
+            answer = client.post("/predict", content=whole[:length], headers={"Content-Type": "image/png"})
+            seen.add(answer.status_code)
+            if answer.status_code == 200:
+                assert answer.json()["digit"] == 7
+    assert {400, 415, 422} <= seen <= {200, 400, 415, 422}
+
+
+def test_many_of_the_largest_pictures_at_once_stay_within_their_memory(server: Server, seven: Grey) -> None:
+    """64 of 25 megapixels, of the kind that takes most: some are read, the others told to come again, and a digit is
+    read meanwhile."""
+    large = encode(Image.fromarray(seven).resize((5_000, 5_000), Image.Resampling.NEAREST).convert("LA"))
+    ask = post("/predict", "image/png", large)
+    four_at_once = 4 * 25 * 12  # MB: what DIGITS_MAX_INFLIGHT_PIXELS lets in, at 12 bytes a pixel
+    with unharmed(server, seven, growth=four_at_once), ThreadPoolExecutor(64) as clients:
+        replies = [clients.submit(talk, server, ask) for _ in range(64)]
+        small = talk(server, post("/predict", "image/png", png(seven)))
+        statuses = [reply.result().status for reply in replies]
+    assert small.json()["digit"] == 7
+    assert {200, 503} <= set(statuses) <= {200, 503, 504}
+
+
+def test_the_foreign_files_are_whole() -> None:
+    """What is refused above is refused for its type: Pillow decodes it."""
+    for name in ("TIFF", "PSD", "FITS", "JPEG 2000", "PPM"):
+        with Image.open(io.BytesIO(FOREIGN[name]())) as image:
+            image.load()

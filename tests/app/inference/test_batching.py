@@ -1,0 +1,372 @@
+"""The batcher: every item ends once, with its own result or an exception."""
+
+import asyncio
+import math
+import threading
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.inference.batching import Batcher, Completed
+from app.errors import DeadlineError, NotReadyError, OverloadedError
+
+THREAD = ThreadPoolExecutor(1)
+
+
+class Squares:
+    """A run function that remembers its batches, and may be slow or broken."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.batches: list[list[int]] = []
+        self.seconds = seconds
+        self.threads: set[int] = set()
+        self.busy = False
+
+    def __call__(self, items: list[int]) -> Sequence[int]:
+        assert not self.busy, "two batches ran at a time"
+        self.busy = True
+        self.batches.append(items)
+        self.threads.add(threading.get_ident())
+        time.sleep(self.seconds)
+        self.busy = False
+        if any(item < 0 for item in items):
+            raise ValueError("a negative number")
+        return [item * item for item in items]
+
+
+def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(asyncio.wait_for(test(), 20))
+
+
+def test_an_item_gets_its_own_result() -> None:
+    """Whatever batch it is in, an item's result is that of the item."""
+
+    async def check() -> None:
+        async with Batcher(Squares(), THREAD, max_batch=3, max_waiting=100) as batcher:
+            done = await asyncio.gather(*(batcher.submit(item) for item in range(20)))
+        assert [completed.result for completed in done] == [item * item for item in range(20)]
+
+    run(check)
+
+
+def test_what_waits_while_a_batch_runs_is_the_next_batch() -> None:
+    """Batches form from what has come in meanwhile, up to the limit, in order, in a thread that is not the loop's."""
+
+    async def check() -> None:
+        squares = Squares(seconds=0.05)
+        async with Batcher(squares, THREAD, max_batch=4, max_waiting=100) as batcher:
+            first = asyncio.create_task(batcher.submit(0))
+            await asyncio.sleep(0.02)
+            rest = [asyncio.create_task(batcher.submit(item)) for item in range(1, 8)]
+            await asyncio.gather(first, *rest)
+        assert squares.batches == [[0], [1, 2, 3, 4], [5, 6, 7]]
+        assert threading.get_ident() not in squares.threads
+
+    run(check)
+
+
+def test_in_the_loop_what_comes_in_one_turn_is_a_batch() -> None:
+    """Without an executor, items that are submitted before the loop turns share a batch, and no thread is used."""
+
+    async def check() -> None:
+        squares = Squares()
+        async with Batcher(squares, None, max_batch=4, max_waiting=100) as batcher:
+            await asyncio.gather(*(batcher.submit(item) for item in range(6)))
+        assert squares.batches == [[0, 1, 2, 3], [4, 5]]
+        assert squares.threads == {threading.get_ident()}
+
+    run(check)
+
+
+@pytest.mark.parametrize("others_seconds", [0.0, 0.1])
+def test_a_fair_batcher_takes_as_long_as_others_had(others_seconds: float) -> None:
+    """Of twenty batches in the loop one runs at a time where others need little, and many where others were long."""
+    squares = Squares(seconds=0.005)
+
+    async def check() -> None:
+        async with Batcher(squares, None, max_batch=2, max_waiting=100, fair=True) as batcher:
+            items = [asyncio.create_task(batcher.submit(item)) for item in range(40)]
+            while not squares.batches:
+                await asyncio.sleep(0)
+                if not squares.batches:
+                    time.sleep(others_seconds)  # noqa: ASYNC251  # what others do in the loop
+            assert len(squares.batches) > 5 if others_seconds else len(squares.batches) == 1
+            await asyncio.gather(*items)
+        assert sum(len(batch) for batch in squares.batches) == 40
+
+    run(check)
+
+
+def test_each_batch_is_told_of() -> None:
+    """The sizes and the seconds of the batches are handed to whoever counts them."""
+
+    async def check() -> None:
+        told: list[tuple[int, float]] = []
+        batcher = Batcher(
+            Squares(seconds=0.02), None, max_batch=4, max_waiting=100, on_batch=lambda *batch: told.append(batch)
+        )
+        async with batcher:
+            await asyncio.gather(*(batcher.submit(item) for item in range(6)))
+        assert [size for size, _ in told] == [4, 2]
+        assert all(0.02 <= seconds < 1 for _, seconds in told)
+
+    run(check)
+
+
+def test_a_batch_waits_for_company_only_if_told_to() -> None:
+    """With max_wait, items that come within it share a batch."""
+
+    async def check() -> None:
+        for wait, batches in ((0.0, 3), (0.2, 1)):
+            squares = Squares()
+            async with Batcher(squares, THREAD, max_batch=8, max_wait=wait, max_waiting=100) as batcher:
+                tasks = []
+                for item in range(3):
+                    tasks.append(asyncio.create_task(batcher.submit(item)))
+                    await asyncio.sleep(0.02)
+                await asyncio.gather(*tasks)
+            assert len(squares.batches) == batches
+
+    run(check)
+
+
+def test_a_failure_is_its_batch_s_alone() -> None:
+    """The items of a failed batch get its exception; the next batch is served."""
+
+    async def check() -> None:
+        async with Batcher(Squares(), THREAD, max_batch=2, max_waiting=100) as batcher:
+            outcomes = await asyncio.gather(*(batcher.submit(item) for item in (1, -1)), return_exceptions=True)
+            assert all(isinstance(outcome, ValueError) for outcome in outcomes)
+            assert (await batcher.submit(3)).result == 9
+
+    run(check)
+
+
+def test_a_wrong_number_of_results_is_a_failure() -> None:
+    """Results that do not match the items one to one are given to nobody."""
+
+    async def check() -> None:
+        def lossy(items: list[int]) -> Sequence[int]:
+            return items[:-1]
+
+        async with Batcher(lossy, THREAD, max_batch=2, max_waiting=100) as batcher:
+            with pytest.raises(RuntimeError, match="1 items went in and 0 results came out"):
+                await batcher.submit(1)
+
+    run(check)
+
+
+def test_one_too_many_is_refused_at_once() -> None:
+    """The queue is bounded; who is refused does not wait, who waits is served."""
+
+    async def check() -> None:
+        async with Batcher(Squares(seconds=0.05), THREAD, max_batch=1, max_waiting=2) as batcher:
+            running = asyncio.create_task(batcher.submit(1))
+            await asyncio.sleep(0.02)
+            waiting = [asyncio.create_task(batcher.submit(item)) for item in (2, 3)]
+            await asyncio.sleep(0)
+            with pytest.raises(OverloadedError):
+                await batcher.submit(4)
+            assert [c.result for c in await asyncio.gather(running, *waiting)] == [1, 4, 9]
+
+    run(check)
+
+
+def test_an_item_whose_caller_has_gone_is_not_computed() -> None:
+    """Cancelled before its turn, an item costs nothing."""
+
+    async def check() -> None:
+        squares = Squares(seconds=0.05)
+        async with Batcher(squares, THREAD, max_batch=8, max_waiting=100) as batcher:
+            first = asyncio.create_task(batcher.submit(1))
+            await asyncio.sleep(0.02)
+            gone, stays = asyncio.create_task(batcher.submit(2)), asyncio.create_task(batcher.submit(3))
+            await asyncio.sleep(0)
+            gone.cancel()
+            assert (await first).result == 1
+            assert (await stays).result == 9
+        assert squares.batches == [[1], [3]]
+
+    run(check)
+
+
+def test_closing_finishes_what_waits_and_takes_no_more() -> None:
+    """Who was let in before the close gets a result; who comes after gets NotReadyError."""
+
+    async def check() -> None:
+        async with Batcher(Squares(seconds=0.02), THREAD, max_batch=1, max_waiting=100) as batcher:
+            tasks = [asyncio.create_task(batcher.submit(item)) for item in range(5)]
+            await asyncio.sleep(0)
+        assert [(await task).result for task in tasks] == [0, 1, 4, 9, 16]
+        with pytest.raises(NotReadyError):
+            await batcher.submit(1)
+
+    run(check)
+
+
+def test_time_is_told_apart() -> None:
+    """Waiting and computing are measured each for itself."""
+
+    async def check() -> None:
+        async with Batcher(Squares(seconds=0.05), THREAD, max_batch=1, max_waiting=100) as batcher:
+            first, second = await asyncio.gather(batcher.submit(1), batcher.submit(2))
+        assert first.queue_seconds < 0.04 < first.run_seconds
+        assert second.queue_seconds >= first.run_seconds * 0.9
+
+    run(check)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(-1, 9), st.floats(0, 0.003), st.booleans()),  # item, pause before it, caller leaves
+        min_size=1,
+        max_size=30,
+    ),
+    st.integers(1, 5),
+    st.integers(1, 10),
+    st.sampled_from([THREAD, None]),
+)
+@settings(max_examples=60, deadline=None)
+def test_every_item_ends_once(
+    arrivals: list[tuple[int, float, bool]], max_batch: int, max_waiting: int, executor: Executor | None
+) -> None:
+    """Whatever arrives, leaves or fails, each item has one end, and it is the right one, in a thread or in the loop."""
+
+    async def check() -> None:
+        squares = Squares(seconds=0.001)
+        async with Batcher(squares, executor, max_batch=max_batch, max_waiting=max_waiting) as batcher:
+            tasks = []
+            for item, pause, leaves in arrivals:
+                await asyncio.sleep(pause)
+                task = asyncio.create_task(batcher.submit(item))
+                tasks.append(task)
+                if leaves:
+                    await asyncio.sleep(0)
+                    task.cancel()
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        for (item, _, leaves), outcome in zip(arrivals, outcomes, strict=True):
+            if isinstance(outcome, BaseException):
+                left = leaves and isinstance(outcome, asyncio.CancelledError)
+                assert left or isinstance(outcome, OverloadedError | ValueError)
+            else:
+                assert outcome.result == item * item
+        assert all(1 <= len(batch) <= max_batch for batch in squares.batches)
+
+    run(check)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """One who submits an item."""
+
+    turns_before: int  # of the loop, since the one before
+    pauses: bool  # for longer than a batch takes
+    leaves_after: int | None  # turns of the loop; 0 is before it has begun
+    fails: bool  # the batch that it is in
+    in_time: bool
+
+
+CALLERS = st.builds(
+    Caller,
+    turns_before=st.integers(0, 3),
+    pauses=st.sampled_from([False] * 7 + [True]),
+    leaves_after=st.one_of(st.none(), st.none(), st.integers(0, 6)),
+    fails=st.sampled_from([False] * 9 + [True]),
+    in_time=st.sampled_from([True] * 9 + [False]),
+)
+
+
+@given(
+    st.lists(CALLERS, min_size=1, max_size=40),
+    st.integers(1, 5),
+    st.integers(1, 12),
+    st.sampled_from([0.0, 0.0, 0.001]),
+    st.booleans(),
+    st.booleans(),
+)
+@settings(max_examples=150, deadline=None)
+def test_whoever_comes_goes_or_fails_each_item_ends_once(
+    callers: list[Caller], max_batch: int, max_waiting: int, max_wait: float, in_thread: bool, closes_early: bool
+) -> None:
+    """Each item ends once, and as it must; who left before a batch began, or came too late for it, is in none; nobody
+    is in two; and the batcher can be closed at any time."""
+    batches: list[list[int]] = []
+    left: set[int] = set()
+    gone = set[int]()  # who had left when the last batch ended: at the latest then, the next one is chosen
+    computed_for_nobody = set[int]()
+    faults: list[dict[str, Any]] = []
+
+    def work(items: list[int]) -> Sequence[int]:
+        batches.append(items)
+        computed_for_nobody.update((gone if in_thread else left) & set(items))
+        time.sleep(0.0005)
+        gone.update(left)
+        if any(callers[item].fails for item in items):
+            raise ValueError("a failure of the batch")
+        return [item * item for item in items]
+
+    def leave(item: int, task: asyncio.Task[Completed[int]]) -> None:
+        if not task.done():
+            task.cancel()
+            left.add(item)
+
+    async def check() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: faults.append(context))
+        tasks: list[asyncio.Task[Completed[int]]] = []
+        leaving: list[asyncio.Task[None]] = []
+
+        async def leave_later(item: int, turns: int) -> None:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            leave(item, tasks[item])
+
+        batcher = Batcher(
+            work, THREAD if in_thread else None, max_batch=max_batch, max_wait=max_wait, max_waiting=max_waiting
+        )
+        async with batcher:
+            for item, caller in enumerate(callers):
+                for _ in range(caller.turns_before):
+                    await asyncio.sleep(0)
+                if caller.pauses:
+                    await asyncio.sleep(0.001)
+                until = math.inf if caller.in_time else time.perf_counter() - 1
+                tasks.append(asyncio.create_task(batcher.submit(item, until)))
+                if caller.leaves_after == 0:
+                    leave(item, tasks[item])
+                elif caller.leaves_after:
+                    leaving.append(asyncio.create_task(leave_later(item, caller.leaves_after)))
+            if not closes_early:
+                await asyncio.wait(tasks)
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*leaving)
+        assert batcher.waiting == 0
+        began = [item for batch in batches for item in batch]
+        assert len(began) == len(set(began)), "an item was in two batches"
+        assert not computed_for_nobody
+        assert all(1 <= len(batch) <= max_batch for batch in batches)
+        assert all(callers[item].in_time for item in began)
+        for item, (caller, outcome) in enumerate(zip(callers, outcomes, strict=True)):
+            if isinstance(outcome, Completed):
+                assert outcome.result == item * item
+                assert item in began
+            elif isinstance(outcome, asyncio.CancelledError):
+                assert caller.leaves_after is not None
+            elif isinstance(outcome, ValueError):
+                assert item in began
+            elif isinstance(outcome, DeadlineError):
+                assert not caller.in_time
+            elif isinstance(outcome, NotReadyError):
+                assert closes_early
+            else:
+                assert isinstance(outcome, OverloadedError)
+                assert item not in began
+
+    run(check)
+    assert faults == []

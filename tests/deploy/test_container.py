@@ -1,0 +1,158 @@
+"""The container: really built, and really run, as a user without rights on a file system that cannot be written."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from packaging.utils import canonicalize_name
+
+from app.inference.model_folder import ModelFolder
+from benchmarks.startup import free_port
+from supply import lock
+from tests.support.pictures import Grey, png
+from tests.support.running import ROOT
+
+BASE = "docker.io/library/python:3.13-slim-trixie"
+IMAGE = "localhost/digitserve-test"
+ENVIRONMENT = {**os.environ, "BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "vfs"}
+LIMIT = 560_000_000  # bytes, with all that is to come
+
+
+def buildah(*arguments: str) -> str:
+    done = subprocess.run(
+        ["buildah", *arguments], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=500, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.strip()
+
+
+def missing() -> str | None:
+    """What this machine lacks for building an image, if anything."""
+    if shutil.which("buildah") is None:
+        return "buildah is not installed (Debian: apt install buildah)"
+    if os.geteuid() != 0:
+        return "building without a daemon here needs root"
+    done = subprocess.run(["buildah", "images", "-q", BASE], env=ENVIRONMENT, capture_output=True, check=False)
+    return f"the base image {BASE} is not here, and tests never download" if done.returncode else None
+
+
+@pytest.fixture(scope="module")
+def container() -> Iterator[str]:
+    if reason := missing():
+        pytest.skip(reason)
+    buildah("bud", "--pull-never", "--format", "docker", "-t", IMAGE, ".")
+    name = buildah("from", "--pull-never", IMAGE)
+    yield name
+    buildah("rm", name)
+    buildah("rmi", IMAGE)
+
+
+@contextmanager
+def read_only(container: str) -> Iterator[int]:
+    """Run the image's own command as its own user, its whole file system mounted read-only; give the port."""
+    config = json.loads(buildah("inspect", container))["OCIv1"]["config"]
+    port = free_port()
+    root = buildah("mount", container)
+    # A mount namespace of its own, so that nothing of this is seen by, or left to, the machine.
+    script = (
+        'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && mount -t proc proc "$1/proc" && shift && '
+        'exec chroot --userspec="$USERSPEC" "$@"'
+    )
+    command = [*config["Entrypoint"], *config["Cmd"]]
+    environment = dict(pair.split("=", 1) for pair in config["Env"])
+    process = subprocess.Popen(
+        ["/usr/bin/unshare", "--mount", "/bin/sh", "-c", script, "sh", root, root, *command],
+        env={**environment, "DIGITS_PORT": str(port), "USERSPEC": config["User"]},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        yield port
+    finally:
+        process.terminate()
+        process.communicate(timeout=15)
+        buildah("umount", container)
+
+
+def test_the_image_is_what_it_should_be(container: str) -> None:
+    """A numeric user, a port, a health check, a signal; no torch, no cache, and within its size."""
+    inspected = json.loads(buildah("inspect", container))
+    config, docker = inspected["OCIv1"]["config"], inspected["Docker"]["config"]
+    assert config["User"] == "10001:10001"
+    assert list(config["ExposedPorts"]) == ["8000/tcp"]
+    assert config["StopSignal"] == "SIGTERM"
+    assert "readyz" in docker["Healthcheck"]["Test"][-1]
+    sizes = {
+        image["names"][0]: image["size"] for image in json.loads(buildah("images", "--json")) if image.get("names")
+    }
+    number, unit = sizes[f"{IMAGE}:latest"].split()
+    assert float(number) * {"MB": 10**6, "GB": 10**9}[unit] <= LIMIT
+    code = "import importlib.util as u, sys; sys.exit(any(map(u.find_spec, ['torch', 'pip', 'pytest', 'matplotlib'])))"
+    buildah("run", container, "--", "/opt/venv/bin/python", "-c", code)
+    assert buildah("run", container, "--", "id", "-u") == "10001"
+    caches = "ls -A /root/.cache /var/cache/apt/archives /var/lib/apt/lists 2>/dev/null"
+    assert (
+        re.sub(
+            r"^/.*:$|\s",
+            "",
+            buildah("run", "--user", "root", container, "--", "sh", "-c", f"{caches} || true"),
+            flags=re.M,
+        )
+        == ""
+    )
+
+
+def test_it_serves_without_rights_on_a_file_system_that_cannot_be_written(container: str, seven: Grey) -> None:
+    """The image's own command, as uid 10001 and read-only, becomes ready and reads a digit; its health check agrees."""
+    with read_only(container) as port:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/readyz").raise_for_status()
+                break
+            except httpx.HTTPError:
+                time.sleep(0.1)
+        answer = httpx.post(f"http://127.0.0.1:{port}/predict", files={"file": png(seven)})
+        assert answer.json()["digit"] == 7
+        check = json.loads(buildah("inspect", container))["Docker"]["config"]["Healthcheck"]["Test"]
+        assert check[0] == "CMD"
+        buildah("run", "--env", f"DIGITS_PORT={port}", container, "--", *check[1:])
+
+
+def test_its_list_of_parts_is_what_is_in_it(container: str, released: ModelFolder) -> None:
+    """sbom.cdx.json is CycloneDX: each installed package, all as locked, and the model's files by their SHA-256."""
+    text = buildah("run", container, "--", "cat", "/opt/venv/sbom.cdx.json")
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    sbom = json.loads(text)
+    assert sbom["metadata"]["component"]["name"] == "digitserve"
+    parts = {part["name"]: part for part in sbom["components"]}
+
+    model = parts.pop("digitnet")
+    assert (model["version"], model["hashes"][0]["content"]) == (released.manifest.version, released.sha256)
+    folder = buildah("run", container, "--", "python", "-c", "import app.bundle as b; print(b.released())")
+    sums = {f"{folder}/{file['name']}": file["hashes"][0]["content"] for file in model["components"]}
+    summed = buildah("run", container, "--", "sha256sum", *sums)
+    assert dict(line.split()[::-1] for line in summed.splitlines()) == sums
+
+    code = (
+        "import json, sys, importlib.metadata as m; "
+        "print(json.dumps([sys.version.split()[0], {d.name: d.version for d in m.distributions()}]))"
+    )
+    python, versions = json.loads(buildah("run", container, "--", "/opt/venv/bin/python", "-c", code))
+    del versions["digitserve"]
+    assert versions["onnxruntime"] == parts["onnxruntime"]["version"]
+    assert {name: part["version"] for name, part in parts.items()} == versions
+    here = {"python_version": python.rpartition(".")[0], "python_full_version": python}
+    locked = [pin for pin in lock.read(lock.LOCKS[""]) if not (it := pin.requirement.marker) or it.evaluate(here)]
+    assert {canonicalize_name(name): version for name, version in versions.items()} == {
+        canonicalize_name(pin.requirement.name): pin.version for pin in locked
+    }

@@ -1,0 +1,214 @@
+"""What is in deploy/ for operators, by the tools that will read it: rules, alerts, the dashboard, the compose file."""
+
+import json
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import yaml
+
+from tests.support.pictures import Grey, png
+from tests.support.prometheus import FOLDER, needs_prometheus, watched
+from tests.support.running import ROOT, Server, running
+from tests.app.http.routes.test_batch import send
+from training.data.mnist import hold_out, load
+
+DEPLOY = ROOT / "deploy"
+DRIFT = 0.25
+SIGNALS = {"confidence", "typicality", "ink_ratio", "digit"}
+PSI = "digits:signal:psi30m"
+
+
+@needs_prometheus
+@pytest.mark.parametrize(
+    ("kind", "file"),
+    [("check rules", "rules.yml"), ("check config", "prometheus.yml"), ("test rules", "rules.test.yml")],
+)
+def test_promtool_takes_it(kind: str, file: str) -> None:
+    """Rules and configuration are well-formed, and the rules say of counts worked out by hand what they should."""
+    done = subprocess.run(
+        ["promtool", *kind.split(), str(FOLDER / file)], capture_output=True, text=True, check=False, cwd=FOLDER
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def feed(server: Server, pictures: Grey) -> None:
+    """Send pictures ``(N, 28, 28)`` in batches of a hundred."""
+    for start in range(0, len(pictures), 100):
+        send(server, [png(picture) for picture in pictures[start : start + 100]]).raise_for_status()
+
+
+@needs_prometheus
+def test_drift_is_told_and_what_is_none_is_not(data_dir: Path) -> None:
+    """Held-out digits are as the reference says, in each signal. Then the scanner's lamp fails: faint pictures of the
+    same digits raise the index past the alert's bound in all that is of pictures, and not in which digits they are."""
+    _, held_out = hold_out(load(data_dir, "train"), 5000)
+    digits = held_out.images.numpy()[np.random.default_rng(0).permutation(5000)]
+    with running() as server, watched(server) as prometheus:
+
+        def index() -> dict[str, float]:
+            return {dict(labels)["signal"]: value for labels, value in prometheus.query(PSI).items()}
+
+        feed(server, digits[:1000])
+        prometheus.wait(
+            "sum(increase(digits_predictions_total[30m])) >= bool 1000", lambda found: 1.0 in found.values()
+        )
+        prometheus.wait(PSI, lambda found: len(found) == len(SIGNALS))
+        assert {signal: value for signal, value in index().items() if value > DRIFT / 2} == {}
+        assert prometheus.firing() == set()
+        faint = (digits[1000:3000] * 0.3).astype(np.uint8)
+        feed(server, faint)
+        prometheus.wait('ALERTS{alertname="DigitsDrift",alertstate="firing"}', lambda found: len(found) == 3)
+        assert prometheus.firing() == {
+            (("alertname", "DigitsDrift"), ("signal", signal)) for signal in SIGNALS - {"digit"}
+        }
+        assert index()["digit"] < DRIFT / 2
+        assert min(index()[signal] for signal in SIGNALS - {"digit"}) > DRIFT
+
+
+@needs_prometheus
+def test_overload_is_told(seven: Grey) -> None:
+    """A service that takes one request at a time, with a slow engine: no alert, until eight ask it at once."""
+    stop = threading.Event()
+    with (
+        running("--max-inflight", "1", module="benchmarks.faulty", FAULTY_SLOW_MS="100") as server,
+        watched(server) as prometheus,
+    ):
+
+        def ask() -> None:
+            with httpx.Client() as client:
+                while not stop.is_set():
+                    client.post(f"{server.url}/predict", files={"file": png(seven)})
+                    stop.wait(0.05)
+
+        assert prometheus.firing() == set()
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        try:
+            firing = (("alertname", "DigitsOverloaded"),)
+            prometheus.wait("ALERTS", lambda _: firing in prometheus.firing())
+            assert prometheus.firing() == {firing}
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+
+
+def expressions(rules: bool = True) -> list[str]:
+    """Every PromQL expression of the dashboard, its variables filled in as Grafana does, and of the rules."""
+    dashboard = json.loads((DEPLOY / "grafana" / "dashboards" / "digitserve.json").read_text())
+    found = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    assert len(found) >= len(dashboard["panels"]) > 10
+    found = [text.replace("$__rate_interval", "1m").replace("$job", "digitserve|other") for text in found]
+    return found + [rule["expr"] for rule in every_rule()] * rules
+
+
+def every_rule() -> list[dict[str, str]]:
+    return [rule for group in yaml.safe_load((FOLDER / "rules.yml").read_text())["groups"] for rule in group["rules"]]
+
+
+def names(expression: str) -> set[str]:
+    """The metrics that an expression names: what is left when labels, strings, numbers and functions are taken out."""
+    text = re.sub(r'"[^"]*"', "", expression)
+    text = re.sub(r"\b(?:by|on|group_left|ignoring|without)\s*\([^)]*\)|\{[^}]*\}|\[[^\]]*\]", " ", text)
+    words = re.findall(r"[A-Za-z_:][\w:]*(?!\w*\s*\()", text)
+    return set(words) - {"or", "and", "unless", "bool", "group_left"}
+
+
+def exported(server: Server) -> set[str]:
+    """The names of all series that a service tells of."""
+    text = httpx.get(f"{server.url}/metrics").text
+    return {line.split("{")[0].split(" ")[0] for line in text.splitlines() if not line.startswith("#")}
+
+
+def test_what_is_asked_for_is_told(server: Server) -> None:
+    """Each expression of dashboard and rules names metrics that the service has, or that a rule records before."""
+    recorded = {rule["record"] for rule in every_rule() if "record" in rule}
+    known = exported(server) | recorded | {"up", "ALERTS"}
+    used: set[str] = set()
+    for expression in expressions():
+        assert names(expression), expression
+        assert names(expression) <= known, expression
+        used |= names(expression)
+    assert used >= {"digits_queue_size", "digits_confidence_bucket", "digits_reference_ratio", "digits_ready"}
+
+
+@needs_prometheus
+def test_prometheus_understands_the_dashboard(server: Server, digits: list[tuple[int, Grey]]) -> None:
+    """Each expression is one, and what needs no half hour has an answer."""
+    with watched(server) as prometheus:
+        send(server, [png(image) for _, image in digits])
+        httpx.post(f"{server.url}/predict", files={"file": png(digits[0][1])})
+        prometheus.wait('increase(http_requests_total{path="/predict"}[1m])', bool)
+        empty = [expression for expression in expressions(rules=False) if not prometheus.query(expression)]
+    assert all(re.search("digits:live|psi|ALERTS|rejected", expression) for expression in empty), empty
+
+
+def test_the_dashboard_is_whole() -> None:
+    """Its source is the one that is provisioned, and no panel lies on another."""
+    dashboard = json.loads((DEPLOY / "grafana" / "dashboards" / "digitserve.json").read_text())
+    provisioning = DEPLOY / "grafana" / "provisioning"
+    (source,) = yaml.safe_load((provisioning / "datasources" / "prometheus.yml").read_text())["datasources"]
+    taken: set[tuple[int, int]] = set()
+    for panel in dashboard["panels"]:
+        assert {source["uid"]} == {each["datasource"]["uid"] for each in (panel, *panel["targets"])}
+        place = panel["gridPos"]
+        cells = {(place["x"] + column, place["y"] + row) for column in range(place["w"]) for row in range(place["h"])}
+        assert not cells & taken
+        assert max(column for column, _ in cells) < 24
+        taken |= cells
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+
+
+def compose() -> dict[str, dict[str, dict[str, object]]]:
+    services: dict[str, dict[str, dict[str, object]]] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    return services
+
+
+def test_the_compose_file_is_one() -> None:
+    """By the schema of the Compose Specification."""
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    done = subprocess.run([*command, str(DEPLOY / "compose.yaml")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_parts_of_the_compose_file_fit_together() -> None:
+    """What it mounts is there and where its reader looks for it, and names lead to services that this machine alone
+    can reach."""
+    services = compose()["services"]
+    assert services["digitserve"]["read_only"] is True
+    for service in services.values():
+        ports, volumes = service["ports"], service.get("volumes", [])
+        assert isinstance(ports, list)
+        assert isinstance(volumes, list)
+        assert all(port.startswith("127.0.0.1:") for port in ports)
+        for volume in volumes:
+            source, target, *_ = volume.split(":")
+            assert source in compose()["volumes"] or (DEPLOY / source).is_dir()
+            if source == "./grafana/dashboards":
+                provider = (DEPLOY / "grafana" / "provisioning" / "dashboards" / "digitserve.yml").read_text()
+                assert yaml.safe_load(provider)["providers"][0]["options"]["path"] == target
+    (job,) = yaml.safe_load((FOLDER / "prometheus.yml").read_text())["scrape_configs"]
+    assert job["static_configs"] == [{"targets": ["digitserve:8000"]}]
+    sources = yaml.safe_load((DEPLOY / "grafana/provisioning/datasources/prometheus.yml").read_text())["datasources"]
+    assert sources[0]["url"] == "http://prometheus:9090"
+    assert {"digitserve", "prometheus"} <= set(services)
+
+
+def test_the_document_has_every_metric_and_alert(server: Server) -> None:
+    """Those that the service exports and the rules raise, and no other."""
+    text = (ROOT / "docs" / "monitoring.md").read_text()
+    counts = text.partition("## Metrics")[2].partition("\n## ")[0]
+    told = {name for row in re.findall(r"^\| (`.*?`) \|", counts, re.M) for name in re.findall(r"`([a-z_]+)", row)}
+    assert told == {re.sub("_(bucket|count|sum)$", "", name) for name in exported(server)}
+    alerts = text.partition("## Alerts")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", alerts, re.M) != []
+    assert set(re.findall(r"^\| `(\w+)` \|", alerts, re.M)) == {
+        rule["alert"] for rule in every_rule() if "alert" in rule
+    }

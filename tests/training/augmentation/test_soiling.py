@@ -1,0 +1,46 @@
+"""Dirt: on its share of the pictures, on the same scale, repeatable, and the digit stays where it is."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Generator, Tensor
+
+from tests.support.pictures import Grey
+from training.augmentation.soiling import bands, blots, grain, lines, paper, soil
+
+KINDS = (lines, blots, bands, paper, grain)
+
+
+@pytest.fixture
+def images(digits: list[tuple[int, Grey]]) -> Tensor:
+    return torch.from_numpy(np.stack([image for _, image in digits])).float().repeat(10, 1, 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_soils_and_stays_on_the_scale(kind: object, images: Tensor) -> None:
+    """From 0 to 255, changed in most pictures, and still like the digit in nearly all."""
+    assert callable(kind)
+    soiled = kind(images, Generator().manual_seed(0))
+    assert soiled.shape == images.shape
+    assert soiled.min() >= 0
+    assert soiled.max() <= 255.01
+    assert ((soiled - images).abs().amax((1, 2)) > 1).float().mean() > 0.7
+    alike = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(soiled.numpy(), images.numpy(), strict=True)]
+    assert np.mean(np.array(alike) > 0.5) > 0.85
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_dirt_falls_on_its_share(share: float, images: Tensor) -> None:
+    """None at 0; at 0.3, five kinds leave about 0.7 to the fifth of the pictures clean. What came in is not touched."""
+    before = images.clone()
+    soiled = soil(images, share, Generator().manual_seed(0))
+    clean = ((soiled - images).abs().amax((1, 2)) < 0.5).float().mean()
+    assert clean == pytest.approx((1 - share) ** 5, abs=0.1)
+    assert torch.equal(images, before)
+
+
+def test_the_generator_alone_decides(images: Tensor) -> None:
+    """The same seed soils alike, another one otherwise."""
+    first, again, other = (soil(images, 0.3, Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)

@@ -1,0 +1,1 @@
+"""Changes training pictures at random, and makes pictures that are not digits."""

@@ -1,0 +1,1 @@
+"""The training commands, one module each: the parser next to its handler."""

@@ -1,0 +1,1 @@
+"""The pictures that models are trained and measured on."""

@@ -1,0 +1,101 @@
+"""Loads MNIST into memory, and splits its training digits in fixed ways."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from sklearn.model_selection import StratifiedKFold, train_test_split
+from torch import Tensor
+from torchvision.datasets import MNIST
+
+from training.errors import DataError
+from training.recipes import Recipe
+
+FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+
+# Indices of the digits in the test split whose labels people dispute.
+DISPUTED = frozenset({947, 1621, 1901, 2130, 2462, 2597, 2654, 3520, 3558, 5937, 6651, 6783, 8527, 9679, 9729})
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Pictures ``uint8 (N, 28, 28)`` and their labels ``int64 (N,)``."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: Tensor) -> "Digits":
+        """Return the digits at these indices."""
+        return Digits(self.images[index], self.labels[index])
+
+    def to(self, device: torch.device) -> "Digits":
+        """Return the digits on a device."""
+        return Digits(self.images.to(device), self.labels.to(device))
+
+
+def load(data_dir: Path, split: Literal["train", "test"]) -> Digits:
+    """Load one split of MNIST from ``data_dir/MNIST/raw``. Download it first if it is missing.
+
+    Raises:
+        DataError: It is missing and cannot be downloaded.
+    """
+    train = split == "train"
+    try:
+        mnist = MNIST(data_dir, train=train, download=False)
+    except RuntimeError:  # torchvision raises this if the files are missing
+        try:
+            mnist = MNIST(data_dir, train=train, download=True)
+        except Exception as error:  # the network, the disk and the mirror raise many types; the remedy is the same
+            folder = data_dir / "MNIST" / "raw"
+            raise DataError(
+                f"MNIST is not in {folder} and could not be downloaded ({type(error).__name__}: {error}). "
+                f"Put these four files into that folder, as they are or with .gz, or set --data-dir to the folder "
+                f"that contains MNIST/raw: {', '.join(FILES)}"
+            ) from error
+    return Digits(mnist.data, mnist.targets)
+
+
+def hold_out(digits: Digits, count: int) -> tuple[Digits, Digits]:
+    """Split digits into those to train on and ``count`` held-out digits.
+
+    The split is stratified, and the same for every recipe and seed. So figures on the held-out digits are comparable.
+    """
+    kept, held = train_test_split(np.arange(len(digits)), test_size=count, stratify=digits.labels, random_state=0)
+    return digits.take(torch.from_numpy(np.sort(kept))), digits.take(torch.from_numpy(np.sort(held)))
+
+
+def load_for_recipe(recipe: Recipe, data_dir: Path) -> tuple[Digits, Digits | None]:
+    """Load the digits that a recipe trains on and those that it holds out, if any."""
+    digits = load(data_dir, "train")
+    return hold_out(digits, recipe.hold_out) if recipe.hold_out else (digits, None)
+
+
+def load_with_held_out(recipe: Recipe, data_dir: Path) -> tuple[Digits, Digits]:
+    """Do the same for a command that needs held-out digits.
+
+    Raises:
+        DataError: The recipe holds out no digits.
+    """
+    training, held_out = load_for_recipe(recipe, data_dir)
+    if held_out is None:
+        raise DataError(f"This command needs held-out digits, but the recipe {recipe.name} holds out none.")
+    return training, held_out
+
+
+def make_folds(digits: Digits, count: int) -> list[tuple[Digits, Digits]]:
+    """Split digits for stratified K-fold cross-validation, into ``count`` pairs of (train, validate)."""
+    splitter = StratifiedKFold(count, shuffle=True, random_state=0)
+    return [
+        (digits.take(torch.from_numpy(train)), digits.take(torch.from_numpy(validate)))
+        for train, validate in splitter.split(np.zeros(len(digits)), digits.labels)
+    ]

@@ -1,0 +1,1 @@
+"""Measures models, and describes them in a model card."""

@@ -1,0 +1,1 @@
+"""Turns trained networks into calibrated model folders, and reads networks back from them."""

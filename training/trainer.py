@@ -1,0 +1,230 @@
+"""The training loop: it turns a recipe and digits into a trained network and its history.
+
+Each epoch draws its randomness only from (seed, epoch). So a run that is resumed from the checkpoint of any epoch ends
+with the same weights as a run that was never interrupted, on a CPU with the same number of threads.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from app.inference.networks import DIGITS, Network, build
+from training.augmentation.geometry import augment
+from training.augmentation.outliers import make_outliers
+from training.augmentation.soiling import soil
+from training.data.mnist import Digits
+from training.errors import RunError
+from training.recipes import Recipe
+from training.runs import Epoch, Run, restore_checkpoint, save_checkpoint
+
+WARM_UP = 0.2  # share of a one-cycle run over which the learning rate rises
+STEPS_BETWEEN_REPORTS = 20
+
+
+@dataclass(frozen=True)
+class Step:
+    """The progress of a run, to display."""
+
+    epoch: int  # from 1
+    batch: int  # from 1
+    batches: int  # per epoch
+    loss: float  # mean of the epoch so far
+    accuracy: float
+    images_per_second: float
+
+
+def select_device(name: str) -> torch.device:
+    """Turn ``auto``, ``cpu`` or ``cuda[:n]`` into a device of this machine.
+
+    Raises:
+        RunError: The name asks for a CUDA device that does not exist.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise RunError(f"--device {name}: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices")
+    return device
+
+
+def schedule_learning_rate(recipe: Recipe, progress: float) -> float:
+    """Return the learning rate at ``progress`` in [0, 1] of the run.
+
+    It is constant, or it rises in a line and falls in half a cosine.
+    """
+    if recipe.schedule == "constant":
+        return recipe.learning_rate
+    if progress < WARM_UP:
+        return recipe.learning_rate * (0.05 + 0.95 * progress / WARM_UP)
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP)))
+
+
+def schedule_strength(recipe: Recipe, progress: float) -> float:
+    """Return the strength of augmentation and soiling at ``progress`` in [0, 1] of the run.
+
+    It is 1, and falls to ``ease_to`` over the last ``ease`` of the run.
+    """
+    if recipe.ease == 0.0:
+        return 1.0
+    return recipe.ease_to + (1 - recipe.ease_to) * min(1.0, (1.0 - progress) / recipe.ease)
+
+
+def make_optimizer(network: Network, recipe: Recipe) -> torch.optim.SGD:
+    """Make an SGD optimiser that applies weight decay only to the weights of convolutions and linear layers."""
+    parameters = list(network.parameters())
+    return torch.optim.SGD(
+        [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ],
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+    )
+
+
+@torch.no_grad()
+def update_average(average: Network, network: Network, decay: float) -> None:
+    """Move the averaged weights and batch-norm statistics a step towards the live ones."""
+    for averaged, live in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        if averaged.is_floating_point():
+            averaged.lerp_(live, 1 - decay)
+        else:
+            averaged.copy_(live)
+
+
+@torch.no_grad()
+def predict(network: Network, images: Tensor, batch: int = 1_000) -> tuple[Tensor, Tensor]:
+    """Run a network in inference mode. Return probabilities ``(N, 10)`` and typicality ``(N,)``."""
+    network.eval()
+    parts = [network(part) for part in images.split(batch)]
+    return torch.cat([p for p, _ in parts]), torch.cat([t for _, t in parts])
+
+
+def measure_accuracy(network: Network, digits: Digits) -> float:
+    """Return the share of the digits that a network reads correctly."""
+    probabilities, _ = predict(network, digits.images)
+    return (probabilities.argmax(1) == digits.labels).float().mean().item()
+
+
+def iterate_batches(digits: Digits, batch: int, generator: Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield all digits once, in a new order. The last batch may be smaller."""
+    order = torch.randperm(len(digits), generator=generator, device=digits.labels.device)
+    for index in order.split(batch):
+        yield digits.images[index], digits.labels[index]
+
+
+def prepare_batch(images: Tensor, labels: Tensor, recipe: Recipe, strength: float, generator: Generator) -> Tensor:
+    """Add the recipe's outliers after the digits of a batch, then augment and soil all pictures."""
+    if recipe.junk:  # before augmentation: outliers must not be recognisable by a lack of resampling
+        outliers = make_outliers(images, labels, round(len(labels) * recipe.junk), generator)
+        images = torch.cat([images.float(), outliers])
+    if recipe.augmentation:
+        images = augment(images, recipe.augmentation, generator, strength)
+    if recipe.dirt:
+        images = soil(images.float(), recipe.dirt * strength, generator)
+    return images
+
+
+def compute_loss(logits: Tensor, labels: Tensor, network: Network, recipe: Recipe) -> Tensor:
+    """Return the loss of a batch. Logits beyond the labels are of outliers, whose class is "anything else"."""
+    if recipe.junk:
+        loss = F.cross_entropy(logits, F.pad(labels, (0, len(logits) - len(labels)), value=DIGITS))
+    else:
+        loss = F.cross_entropy(logits[:, :DIGITS], labels)
+    if recipe.l1:
+        loss = loss + recipe.l1 * sum(p.abs().sum() for p in network.parameters() if p.ndim > 1)
+    return loss
+
+
+def fit(
+    recipe: Recipe,
+    digits: Digits,
+    held_out: Digits | None = None,
+    *,
+    seed: int = 0,
+    device: torch.device | None = None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    start: Network | None = None,
+    on_step: Callable[[Step], None] = lambda step: None,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+) -> Run:
+    """Carry out a recipe.
+
+    Args:
+        held_out: Digits to measure accuracy on after each epoch.
+        checkpoint: Where to save the run after each epoch.
+        resume: Continue from ``checkpoint``.
+        start: Copy the initial weights from this network, instead of drawing them.
+
+    Raises:
+        RunError: The checkpoint is from another recipe or seed.
+        KeyboardInterrupt: The run was interrupted. The checkpoint has the last complete epoch.
+    """
+    device = device or torch.device("cpu")
+    digits = digits.to(device)
+    held_out = held_out.to(device) if held_out else None
+
+    torch.manual_seed(seed)
+    network = copy.deepcopy(start) if start else build(recipe.architecture, recipe.config)
+    network = network.to(device)
+    network = network.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
+    average = copy.deepcopy(network) if recipe.ema else network
+    optimizer = make_optimizer(network, recipe)
+    run = Run(recipe, seed, average)
+    if resume and checkpoint:
+        restore_checkpoint(checkpoint, run, network, optimizer)
+        for past in run.history:
+            on_epoch(past)
+
+    batches = math.ceil(len(digits) / recipe.batch)
+    steps = recipe.epochs * batches
+    for epoch in range(len(run.history) + 1, recipe.epochs + 1):
+        started = time.perf_counter()
+        generator = Generator(device).manual_seed(seed * 1_000_003 + epoch)
+        total_loss = torch.zeros((), device=device)
+        correct = torch.zeros((), device=device)
+        seen = 0
+        network.train()
+        for batch, (images, labels) in enumerate(iterate_batches(digits, recipe.batch, generator), start=1):
+            step = (epoch - 1) * batches + batch - 1
+            for group in optimizer.param_groups:
+                group["lr"] = schedule_learning_rate(recipe, step / steps)
+            images = prepare_batch(images, labels, recipe, schedule_strength(recipe, step / steps), generator)
+            with torch.autocast(device.type, torch.bfloat16, enabled=recipe.autocast):
+                logits = network.logits(images).float()
+            loss = compute_loss(logits, labels, network, recipe)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            if recipe.ema:
+                update_average(average, network, min(recipe.ema, (1 + step) / (10 + step)))
+            total_loss += loss.detach() * len(labels)
+            correct += (logits.detach()[: len(labels), :DIGITS].argmax(1) == labels).sum()
+            seen += len(labels)
+            if batch % STEPS_BETWEEN_REPORTS == 0 or batch == batches:
+                rate = seen / (time.perf_counter() - started)
+                on_step(Step(epoch, batch, batches, total_loss.item() / seen, correct.item() / seen, rate))
+        run.history.append(
+            Epoch(
+                epoch=epoch,
+                loss=total_loss.item() / seen,
+                accuracy=correct.item() / seen,
+                held_out=measure_accuracy(average, held_out) if held_out else None,
+                seconds=time.perf_counter() - started,
+            )
+        )
+        run.seconds += run.history[-1].seconds
+        if checkpoint:
+            save_checkpoint(checkpoint, run, network, optimizer)
+        on_epoch(run.history[-1])
+    average.eval()
+    return run
