@@ -1,11 +1,11 @@
-# The service as a container: what serving on a CPU needs, a numeric user without rights, nothing else.
+# The service as a container: only what serving needs, run as an unprivileged numeric user.
 #
 #   docker build -t digitserve .                              CPU, ONNX Runtime
 #   docker build -t digitserve:cuda --build-arg EXTRA=torch . CUDA, torch (about 6 GB; run with --gpus all)
-#   docker build -t digitserve:otel --build-arg EXTRA=otel .  CPU, with traces for OpenTelemetry
+#   docker build -t digitserve:otel --build-arg EXTRA=otel .  CPU, with OpenTelemetry traces
 #
-# A tag such as the one below moves with each release of its image. To build on the very same bytes each time, give
-# the digest that `docker buildx imagetools inspect python:3.13-slim-trixie` shows, and renew it as you do the locks:
+# The tag below moves with each release of the base image. For reproducible builds, pass the digest that
+# `docker buildx imagetools inspect python:3.13-slim-trixie` shows, and renew it when you renew the locks:
 #
 #   docker build -t digitserve --build-arg BASE=docker.io/library/python@sha256:... .
 
@@ -16,8 +16,8 @@ ARG EXTRA=""
 ENV PIP_NO_CACHE_DIR=1 \
     PIP_ONLY_BINARY=:all:
 WORKDIR /src
-# What is fetched is what the locks name, by hash, and wheels alone, so that no package's own code runs meanwhile.
-# It comes before the code, which changes more often: a layer that is unchanged is not built again.
+# Only locked releases are downloaded, checked by hash, and only as wheels, so that no package runs code during the
+# build. This comes before our code, which changes more often, so that these layers stay cached.
 COPY supply/requirements*.txt ./supply/
 RUN python -m venv --without-pip /opt/build \
  && pip --python /opt/build/bin/python install --require-hashes -r supply/requirements-build.txt
@@ -28,13 +28,13 @@ COPY app ./app
 COPY training ./training
 COPY models ./models
 COPY supply ./supply
-# From here on nothing is fetched. The list of parts is of what is installed, and has the model's hashes too. Tests, and
-# ONNX Runtime's tools for making graphs, stay behind: nothing that serves imports them.
+# From here on nothing is downloaded. The SBOM lists what is installed, and the model's files with their hashes. Tests of
+# packages, and ONNX Runtime's tools for creating graphs, are removed: the service does not import them.
 RUN /opt/build/bin/hatchling build -t wheel -d /tmp/wheel \
  && pip --python /opt/venv/bin/python install --no-compile --no-index --no-deps /tmp/wheel/*.whl \
  && pip --python /opt/venv/bin/python check \
- && /opt/build/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o parts.json /opt/venv/bin/python \
- && /opt/venv/bin/python supply/sbom.py < parts.json > /opt/venv/sbom.cdx.json \
+ && /opt/build/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o packages.json /opt/venv/bin/python \
+ && /opt/venv/bin/python supply/sbom.py < packages.json > /opt/venv/sbom.cdx.json \
  && find /opt/venv -name tests -type d -prune -exec rm -rf {} + \
  && find /opt/venv -regex '.*/onnxruntime/\(quantization\|tools\|transformers\)' -prune -exec rm -rf {} + \
  && /opt/venv/bin/python -m compileall -q -j 0 /opt/venv/lib
@@ -46,7 +46,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     DIGITS_HOST=0.0.0.0 \
     DIGITS_PORT=8000
 COPY --from=build /opt/venv /opt/venv
-# / is where .env would be looked for: none is there, and nothing can be written.
+# The service looks for .env in its working folder. There is none in /, and its user cannot create one.
 WORKDIR /
 USER 10001:10001
 EXPOSE 8000

@@ -1,94 +1,112 @@
-# Two commands do all the set-up: make serve, make test. Each tells what it does; a second call starts in seconds.
+# Two commands set everything up: make serve, make test. The first call installs what is needed; later calls are quick.
 
 PYTHON ?= python3
 VENV ?= .venv
-# The stamps say which part of the set-up is there; they are remade when the dependencies change.
+# Each stamp stands for one set of installed dependencies. It is remade when pyproject.toml changes.
 BASE := $(VENV)/.base
+TEST := $(VENV)/.test
 DEV := $(VENV)/.dev
+SCHEMA = $(VENV)/bin/check-jsonschema -q --builtin-schema
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test coverage check format bench bench-startup bench-networks bench-pictures bench-fairness bench-growth bench-explain soak lock fuzz clean
+.PHONY: help serve test-fast test coverage check format lock screenshots fuzz soak bench bench-startup bench-networks \
+	bench-pictures bench-explain bench-fairness bench-growth clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-$(VENV)/bin/python:
-	@echo "==> Making the virtual environment $(VENV)"
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "digitserve needs Python 3.11 or newer; name one: make PYTHON=python3.13 ..."; exit 1; }
-	@$(PYTHON) -m venv $(VENV)
-
-$(BASE): pyproject.toml | $(VENV)/bin/python
-	@echo "==> Installing what serving needs into $(VENV) (about 250 MB)"
-	@$(VENV)/bin/python -m pip install -q -e .
-	@touch $@
-
-# torch and torchvision in one call, so that pip chooses a pair that fits.
-$(DEV): pyproject.toml | $(VENV)/bin/python
-	@echo "==> Installing what training and testing need into $(VENV) (with torch: up to 5.5 GB, see README)"
-	@$(VENV)/bin/python -m pip install -q -e '.[torch,train,dev]'
-	@touch $@ $(BASE)
-
-serve: $(BASE)  ## install what is needed, and serve on http://127.0.0.1:8000 (DIGITS_HOST, DIGITS_PORT)
+serve: $(BASE)  ## install the service and start it on http://127.0.0.1:8000 (DIGITS_HOST, DIGITS_PORT)
 	@exec $(VENV)/bin/python -m app serve
 
-test: $(DEV)  ## install everything, and run the whole test suite
+test-fast: $(TEST)  ## run the quick tests of the service, without torch
+	@$(VENV)/bin/python -m pytest tests/app -n 2 -m "not slow and not container and not browser and not fuzz and not training"
+
+test: $(DEV)  ## run all tests
 	@$(VENV)/bin/python -m pytest
 
-coverage: $(DEV)  ## the test suite with branch coverage, the processes that it starts included
+coverage: $(DEV)  ## run all tests and measure branch coverage, including that of the processes they start
 	@$(VENV)/bin/python -m pytest --cov --cov-report=term-missing
 
-check: $(DEV)  ## ruff, mypy strict, import-linter, hadolint, known vulnerabilities of what is locked
+check: $(DEV)  ## run ruff, mypy, import-linter, hadolint, schema checks, and an audit for known vulnerabilities
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-cache
 	@$(VENV)/bin/hadolint --failure-threshold style Dockerfile
+	@$(SCHEMA) vendor.github-workflows .github/workflows/ci.yml
+	@$(SCHEMA) vendor.dependabot .github/dependabot.yml
+	@$(SCHEMA) vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/feature.yml
+	@$(SCHEMA) vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
 	@$(VENV)/bin/python -m supply.audit
 
-format: $(DEV)  ## put the formatting right
+format: $(DEV)  ## format the code and fix what ruff can fix
 	@$(VENV)/bin/ruff format .
 	@$(VENV)/bin/ruff check --fix .
 
-# Releases of the last week are passed over: one that was tampered with is mostly found and withdrawn in that time.
+# Releases of the last week are skipped: a release that was tampered with is usually found and withdrawn within days.
 COMPILE = $(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --exclude-newer '7 days' \
 	--custom-compile-command 'make lock' $(FLAGS)
+
+lock: $(DEV)  ## update the lock files of the image, keeping versions that still fit (FLAGS=--upgrade for the newest)
+	@$(COMPILE) pyproject.toml -o supply/requirements.txt
+	@$(COMPILE) pyproject.toml --extra torch -c supply/requirements.txt -o supply/requirements-torch.txt
+	@$(COMPILE) pyproject.toml --extra otel -c supply/requirements.txt -o supply/requirements-otel.txt
+	@$(COMPILE) --group build -o supply/requirements-build.txt
+
+screenshots: $(DEV)  ## retake the screenshots in docs/images with the released model (needs Chromium)
+	@$(VENV)/bin/python -m tests.support.screenshots
+
+fuzz: $(DEV)  ## send random input for a minute (SECONDS=, SEED=)
+	@$(VENV)/bin/python -m benchmarks.fuzz --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
 
 soak: $(DEV)  ## overload it, kill workers, swap models, send a million requests: a quarter of an hour
 	@$(VENV)/bin/python -m benchmarks.overload
 	@$(VENV)/bin/python -m benchmarks.faults
 	@$(VENV)/bin/python -m benchmarks.soak --plot docs/images/soak.png
 
-lock: $(DEV)  ## lock what the image installs, keeping the versions that fit (FLAGS=--upgrade for newer ones)
-	@$(COMPILE) pyproject.toml -o supply/requirements.txt
-	@$(COMPILE) pyproject.toml --extra torch -c supply/requirements.txt -o supply/requirements-torch.txt
-	@$(COMPILE) pyproject.toml --extra otel -c supply/requirements.txt -o supply/requirements-otel.txt
-	@$(COMPILE) --group build -o supply/requirements-build.txt
-
-bench: $(DEV)  ## measure this and other servers side by side (installs them: 7 GB; needs wrk and MNIST)
+bench: $(DEV)  ## compare digitserve with other servers (installs them: 7 GB; needs wrk and MNIST)
 	@$(VENV)/bin/python -m benchmarks.servers
 
-bench-startup: $(BASE)  ## measure cold start and resident memory, as the README gives them
+bench-startup: $(BASE)  ## measure cold start and resident memory
 	@$(VENV)/bin/python -m benchmarks.startup
 
-bench-networks: $(BASE)  ## measure what a picture costs, by network and batch
+bench-networks: $(BASE)  ## measure the time per picture, by network and batch size
 	@$(VENV)/bin/python -m benchmarks.networks
 
-bench-pictures: $(DEV)  ## measure how photographs, scans and whole numbers are read (needs MNIST: DIGITS_DATA_DIR)
+bench-pictures: $(DEV)  ## measure accuracy on synthetic photographs, scans and numbers (needs MNIST)
 	@$(VENV)/bin/python -m benchmarks.pictures
+
+bench-explain: $(DEV)  ## measure how faithful the maps of /explain are, and what they cost (needs MNIST)
+	@$(VENV)/bin/python -m benchmarks.explain
 
 bench-fairness: $(DEV)  ## measure how long a digit waits while others keep the service busy
 	@$(VENV)/bin/python -m benchmarks.fairness
 
-bench-growth: $(DEV)  ## measure how cost grows with connections and digits a request (needs wrk and MNIST)
-	@$(VENV)/bin/python -m benchmarks.linear
+bench-growth: $(DEV)  ## measure how cost grows with connections and digits per request (needs wrk and MNIST)
+	@$(VENV)/bin/python -m benchmarks.growth
 
-bench-explain: $(DEV)  ## measure what /explain's maps are worth, beside controls, and what one costs (needs MNIST)
-	@$(VENV)/bin/python -m benchmarks.explain
-
-fuzz: $(DEV)  ## look for a minute for inputs that do harm (SECONDS=, SEED=)
-	@$(VENV)/bin/python -m benchmarks.fuzz --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
-
-clean:  ## remove the virtual environment and every cache
+clean:  ## remove the virtual environment and all caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist *.egg-info .coverage
+
+$(VENV)/bin/python:
+	@echo "==> Creating the virtual environment $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "digitserve needs Python 3.11 or newer. Name one: make PYTHON=python3.13 ..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(BASE): pyproject.toml | $(VENV)/bin/python
+	@echo "==> Installing the service into $(VENV) (about 250 MB)"
+	@$(VENV)/bin/python -m pip install -q -e .
+	@touch $@
+
+$(TEST): pyproject.toml | $(VENV)/bin/python
+	@echo "==> Installing the service and its test tools into $(VENV) (about 300 MB)"
+	@$(VENV)/bin/python -m pip install -q -e '.[test]'
+	@touch $@ $(BASE)
+
+# torch and torchvision in one call, so that pip selects versions that fit together.
+$(DEV): pyproject.toml | $(VENV)/bin/python
+	@echo "==> Installing the training and development tools into $(VENV) (with torch: up to 5.5 GB, see README)"
+	@$(VENV)/bin/python -m pip install -q -e '.[torch,train,dev]'
+	@touch $@ $(BASE) $(TEST)

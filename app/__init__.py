@@ -4,6 +4,6 @@ import os
 
 __version__ = "0.1.0"
 
-# ONNX Runtime's Linux builds send usage events to their maker and leave an identifier in the home directory, unless
-# told otherwise before they are first imported (its Privacy.md). Nothing of this service calls anywhere.
+# No telemetry. ONNX Runtime's Linux builds send usage events to Microsoft and store an identifier in the home directory
+# (see its Privacy.md), unless this variable is set before the first import.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"

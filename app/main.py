@@ -1,7 +1,7 @@
 """create_app: the one place that wires everything together.
 
-Start-up happens once, in this order: verify the model folder, load it into an engine, let that read the golden digits,
-open the scheduler, be ready. If a step fails, the start stops with an error of one line.
+Start-up has these steps: verify the model folder, load it into an engine, let the engine read the golden digits, open
+the scheduler, be ready. If a step fails, the service stops with a one-line error.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ from app.inference.hot_reload import HotReloader, ReloadReport
 from app.inference.loaded_model import LoadedModel, ModelOptions, load_model
 from app.observability.logging import AccessLog
 from app.observability.metrics import Metrics
-from app.observability.tracing import close, open_provider
+from app.observability.tracing import close_provider, open_provider
 from app.server.load_shedding import LoadShedder
 from app.server.sighup import SighupHandler
 from app.settings import Settings
@@ -47,26 +47,27 @@ if TYPE_CHECKING:  # not in the base install
 
 logger = logging.getLogger(__name__)
 
-# Python looks for garbage cycles after so many new objects. Its default of 700 is reached in one turn of a busy loop.
-# With thousands of connections, whose objects live long, the search took a third of the answers under overload.
+# Number of new objects that starts a garbage collection. A busy event loop reaches Python's default of 700 in one
+# iteration. Under overload, with thousands of connections whose objects live long, collections cost a third of the
+# throughput.
 GC_THRESHOLD = 20_000
 FLUSH_INTERVAL_S = 0.5  # between two updates of the metrics
-EXPOSED_HEADERS = ["X-Request-ID", "Server-Timing", "Retry-After"]  # that a page of another origin may read
+EXPOSED_HEADERS = ["X-Request-ID", "Server-Timing", "Retry-After"]  # readable by pages of other origins
 
 
 class LifespanState(TypedDict):
-    """What the lifespan passes to each request, as ``request.state``."""
+    """What the lifespan passes to each request in ``request.state``."""
 
     service: ServiceState
 
 
 def from_environment() -> ASGIApp:
-    """Create the app of a worker process, which gets its settings from the environment."""
+    """Create the app in a worker process, which reads its settings from the environment."""
     try:
         return create_app(Settings(), open_provider())
     except StartupError as error:
         logger.error("%s", error)
-        sys.exit(3)  # the status of uvicorn's workers whose application did not start
+        sys.exit(3)  # uvicorn's exit status for a worker whose app did not start
 
 
 def create_app(settings: Settings, tracer_provider: "TracerProvider | None" = None) -> ASGIApp:
@@ -98,7 +99,7 @@ def create_app(settings: Settings, tracer_provider: "TracerProvider | None" = No
         admission = Admission(settings.max_inflight, settings.max_inflight_pixels, settings.max_inflight_bytes)
         threads = max(1, available_cores() // settings.workers)
         with ThreadPoolExecutor(threads, thread_name_prefix="pictures", initializer=lower_thread_priority) as pool:
-            # The CORS middleware must see every answer: otherwise a browser hides it from a page of another origin.
+            # The CORS middleware must see every response: otherwise browsers hide it from pages of other origins.
             shed_request = None if settings.cors_origins else LoadShedder(admission, metrics, log)
             service = ServiceState(settings, model, admission, pool, metrics, engine_health, shed_request)
 
@@ -115,7 +116,7 @@ def create_app(settings: Settings, tracer_provider: "TracerProvider | None" = No
             flushing = asyncio.create_task(flush_metrics(service))
             gc.collect()
             gc.set_threshold(GC_THRESHOLD)
-            gc.freeze()  # objects of the start-up stay: a full collection need not visit them, which takes 50 ms
+            gc.freeze()  # full collections skip the objects that exist now, which saves 50 ms
             metrics.ready.set(1)
             logger.info("%s is ready on %s (%s)", model.id, model.engine.name, model.engine.device)
             try:
@@ -127,7 +128,7 @@ def create_app(settings: Settings, tracer_provider: "TracerProvider | None" = No
                 await service.model.scheduler.close()
                 metrics.flush()
                 if tracer_provider:
-                    await close(tracer_provider)
+                    await close_provider(tracer_provider)
 
     service_app = FastAPI(
         title="digitserve",
@@ -144,7 +145,7 @@ def create_app(settings: Settings, tracer_provider: "TracerProvider | None" = No
     add_error_handlers(service_app)
     for route in (predict, batch, read, explain, open_inference, health, pages):
         service_app.include_router(route.router)
-    service_app.mount("/assets", pages.assets())
+    service_app.mount("/assets", pages.create_assets())
     correct_openapi(service_app)
     return add_middleware(service_app, settings, metrics, log, tracer_provider)
 
@@ -156,12 +157,12 @@ def add_middleware(
     log: AccessLog | None,
     tracer_provider: "TracerProvider | None",
 ) -> ASGIApp:
-    """Wrap the app in the middleware that the settings ask for, from the inside out."""
+    """Wrap the app in the middleware that the settings require, from the inside out."""
     wrapped: ASGIApp = FastPath(service_app)
     keys, hosts = read_keys(settings.api_keys), parse_list(settings.allowed_hosts)
     if keys or hosts:
         wrapped = Auth(wrapped, keys, hosts, settings.open_metrics, settings.open_pages)
-    if settings.cors_origins:  # outside of Auth: a browser's preflight request carries no key
+    if settings.cors_origins:  # outside Auth, because a browser's preflight request has no key
         origins = parse_list(settings.cors_origins)
         wrapped = CORSMiddleware(
             wrapped, origins, allow_methods=["*"], allow_headers=["*"], expose_headers=EXPOSED_HEADERS
@@ -187,12 +188,12 @@ def model_options(settings: Settings) -> ModelOptions:
 
 
 def count_model(metrics: Metrics, model: LoadedModel) -> None:
-    """Report in the metrics which model serves."""
+    """Set the metrics that say which model the service uses."""
     metrics.set_model(model.name, model.version, model.folder.sha256, model.folder.manifest.reference)
 
 
 async def flush_metrics(service: ServiceState) -> None:
-    """Update the metrics regularly, because any worker may be asked for the metrics of all."""
+    """Update the metrics regularly, because each worker reports the metrics of all workers."""
     while True:
         service.update_queue_size()
         service.metrics.flush()

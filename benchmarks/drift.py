@@ -17,15 +17,19 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from app.imaging.digit_image import Images
 from app.imaging.normalize import normalize
 from app.inference import model_folder
-from app.inference.engines import Engine, Images, open_engine
+from app.inference.engine_selection import open_engine
+from app.inference.engines import Engine
 from app.inference.model_folder import Reference
 from app.observability.input_statistics import make_reference
 from app.settings import released_model
-from training.data.corruptions import corrupted, usps
-from training.data.mnist import DataError, hold_out, load
-from training.data.out_of_distribution import fashion
+from training.data.corruptions import corrupt
+from training.data.mnist import hold_out, load
+from training.data.other_datasets import load_usps
+from training.data.out_of_distribution import load_fashion
+from training.errors import DataError
 from training.evaluation.metrics import score_all
 
 MIN_SHARE = 0.001  # smaller shares count as this
@@ -75,15 +79,15 @@ def main() -> None:
     sample = images[np.random.default_rng(0).permutation(len(images))[:800]]
     kinds = {"800 held-out digits": sample, "the same, black on white": 255 - sample}
     try:
-        kinds["USPS"] = usps(data_dir).images.numpy()
+        kinds["USPS"] = load_usps(data_dir).images.numpy()
     except DataError as error:
         print(f"Without USPS: {error}")
-    kinds |= {name: corrupted(held_out, name).images.numpy() for name in ("shift", "rotate", "blur")}
+    kinds |= {name: corrupt(held_out, name).images.numpy() for name in ("shift", "rotate", "blur")}
     kinds |= {
         "a thick pen": thicken(sample),
         "30 % of the brightness": (sample * 0.3).astype(np.uint8),
         "only sevens": images[labels == 7],
-        "clothes": fashion()[:2000],
+        "clothes": load_fashion()[:2000],
     }
     engine = open_engine(model, "onnxruntime", "cpu", torch.get_num_threads())
     print(f"{'':32}{''.join(f'{name:>12}' for name in [*expected.signals, 'digit'])}")

@@ -18,16 +18,18 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
+from app.imaging.digit_image import Images
 from app.inference import model_folder
-from app.inference.engines import Images, below, open_engine
+from app.inference.cascade import is_below
+from app.inference.engine_selection import open_engine
 from app.inference.model_folder import ModelFolder
 from app.inference.networks import DIGITS
 from app.settings import released_model
 from training.data import mnist
-from training.data.corruptions import CORRUPTIONS, corrupted
-from training.data.out_of_distribution import STRANGERS
+from training.data.corruptions import CORRUPTIONS, corrupt
+from training.data.out_of_distribution import OUT_OF_DISTRIBUTION
 from training.evaluation.metrics import score_all
-from training.export.early_exit import SURE_WHETHER, SURE_WHICH
+from training.export.early_exit import SURE_OF_DIGIT, SURE_OF_TYPICALITY
 
 Flags = NDArray[np.bool_]
 BATCH = 200  # pictures
@@ -71,9 +73,9 @@ class Committee:
         energy = np.logaddexp.reduce(digits, axis=1)
         typicality = 1 / (1 + np.exp(logits[:, DIGITS] - energy))
         return Verdicts(
-            sure_which=np.exp(digits.max(axis=1) - energy) >= SURE_WHICH,
-            sure_digit=typicality >= SURE_WHETHER,
-            sure_no_digit=typicality <= 1 - SURE_WHETHER,
+            sure_which=np.exp(digits.max(axis=1) - energy) >= SURE_OF_DIGIT,
+            sure_digit=typicality >= SURE_OF_TYPICALITY,
+            sure_no_digit=typicality <= 1 - SURE_OF_TYPICALITY,
             first_read=digits.argmax(axis=1),
             all_read=probabilities.argmax(axis=1),
         )
@@ -92,17 +94,17 @@ def main() -> None:
         parser.error(f"{model.manifest.id} has no committee that stops early")
     fast, committee = open_engine(model, "onnxruntime", "cpu", 1, "fast"), Committee(model)
     _, held_out = mnist.hold_out(mnist.load(Path(os.environ.get("DIGITS_DATA_DIR", "data")), "train"), 5_000)
-    digits = {"held-out digits": held_out} | {name: corrupted(held_out, name) for name in CORRUPTIONS}
+    digits = {"held-out digits": held_out} | {name: corrupt(held_out, name) for name in CORRUPTIONS}
     sets: dict[str, tuple[Images, NDArray[np.int64] | None]] = {
         name: (each.images.numpy(), each.labels.numpy()) for name, each in digits.items()
     }
-    sets |= {name: (make(), None) for name, make in STRANGERS.items()}
+    sets |= {name: (make(), None) for name, make in OUT_OF_DISTRIBUTION.items()}
 
     print(f"{model.manifest.id}: of the pictures passed on, how many stop, how many of those all members read")
     print("differently, and how many more are misread")
     print(f"{'':24}{'passed on':>12}" + "".join(f"{'rule ' + str(number + 1):>32}" for number in range(len(RULES))))
     for name, (images, labels) in sets.items():
-        unsure = below(score_all(fast, images), cascade.gate)
+        unsure = is_below(score_all(fast, images), cascade.gate)
         verdicts = committee(images[unsure])
         row = f"{name:24}{len(verdicts.all_read):>12,}"
         for rule in RULES.values():

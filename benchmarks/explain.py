@@ -31,20 +31,20 @@ from app.imaging.digit_image import IMAGE_SIZE, Grey, Images
 from app.inference import model_folder
 from app.inference.engines import Engine, OnnxRuntimeEngine
 from app.inference.model_folder import ModelFolder
-from app.inference.networks import build
+from app.inference.networks import build_network
 from app.inference.scores import Scores
 from app.inference.torch_engine import TorchEngine
 from app.recognition.explanation import (
-    FULL,
+    FULL_INK,
     MARGIN,
-    PAPER,
+    MIN_INK,
     PATCH,
     STRIDE,
-    evidence,
+    compute_evidence,
+    draw_overlay,
     log_odds,
-    occluded,
-    overlay,
-    patches,
+    occlude,
+    patch_masks,
 )
 from app.settings import released_model
 from benchmarks.pictures import encode_png
@@ -79,8 +79,8 @@ class CountingNetwork:
 
     def explain(self, pixels: Grey, digit: int) -> Map:
         """Compute the map that /explain answers with."""
-        batch = occluded(pixels)
-        return evidence(batch, self(batch), digit).values
+        batch = occlude(pixels)
+        return compute_evidence(batch, self(batch), digit).values
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ class Alternative:
     patch: int = PATCH
     stride: int = STRIDE
     margin: int = MARGIN
-    paper: int = PAPER
-    level: int = FULL
+    min_ink: int = MIN_INK
+    level: int = FULL_INK
     rub: bool = True
     fill: bool = True
     both_at_once: bool = False  # one patch, in which ink becomes paper and paper becomes ink
@@ -101,9 +101,9 @@ class Alternative:
 
     def map(self, network: CountingNetwork, pixels: Grey, digit: int) -> Map:
         """Compute the map of this variant."""
-        ink = pixels >= self.paper
+        ink = pixels >= self.min_ink
         opposite = np.where(ink, 0, self.level)
-        everywhere, inside = (patches(margin, self.patch, self.stride) for margin in (0, self.margin))
+        everywhere, inside = (patch_masks(margin, self.patch, self.stride) for margin in (0, self.margin))
         if self.both_at_once:
             variants = [np.where(everywhere, opposite, pixels)]
         else:
@@ -128,8 +128,8 @@ ALTERNATIVES = {
     "probability, not log-odds": Alternative(probability=True),
     "losses not shared": Alternative(shared=False),
     "filled with grey, 200": Alternative(level=200),
-    "any ink is ink": Alternative(paper=1),
-    "ink from 64": Alternative(paper=64),
+    "any ink is ink": Alternative(min_ink=1),
+    "ink from 64": Alternative(min_ink=64),
     "filled up to the edge": Alternative(margin=0),
     "filled two pixels further": Alternative(margin=2),
     "patch 2, stride 2": Alternative(patch=2),
@@ -141,7 +141,7 @@ ALTERNATIVES = {
 
 def rank_by_ink(pixels: Grey, digit: int) -> Map:
     """Rank ink by its strength and paper by its distance from ink. This needs no network."""
-    return np.asarray(pixels / 255 - cv2.distanceTransform((pixels < PAPER).astype(np.uint8), cv2.DIST_L2, 5))
+    return np.asarray(pixels / 255 - cv2.distanceTransform((pixels < MIN_INK).astype(np.uint8), cv2.DIST_L2, 5))
 
 
 def select_highest(values: Map, candidates: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
@@ -157,7 +157,7 @@ def make_curves(pixels: Grey, values: Map, anywhere: bool) -> Images:
 
     With ``anywhere``, a control picks its pixels from ink and paper alike, so most of its changes have no effect.
     """
-    ink = pixels >= PAPER
+    ink = pixels >= MIN_INK
     ink_candidates, paper_candidates = (ink | anywhere), (~ink | anywhere)
     deleted, inserted, filled = [], [], []
     for share in SHARES:
@@ -165,14 +165,14 @@ def make_curves(pixels: Grey, values: Map, anywhere: bool) -> Images:
         deleted.append(np.where(mask, 0, pixels))
         inserted.append(np.where(mask, pixels, 0))
         fill_mask = select_highest(values, paper_candidates, round(share * FILLED_PIXELS)) & ~ink
-        filled.append(np.where(fill_mask, FULL, pixels))
+        filled.append(np.where(fill_mask, FULL_INK, pixels))
     return np.stack(deleted + inserted + filled).astype(np.uint8)
 
 
 def flip_pixels(pixels: Grey, values: Map) -> Images:
     """Turn the pixels that speak most strongly against a digit into their opposites."""
     mask = select_highest(-values, np.ones_like(pixels, np.bool_), FLIPPED_PIXELS)
-    return np.where(mask, np.where(pixels >= PAPER, 0, FULL), pixels)[None].astype(np.uint8)
+    return np.where(mask, np.where(pixels >= MIN_INK, 0, FULL_INK), pixels)[None].astype(np.uint8)
 
 
 def measure(network: CountingNetwork, digits: Images, method: Method, anywhere: bool = False) -> str:
@@ -244,7 +244,7 @@ def print_sanity(model: ModelFolder, network: CountingNetwork, digits: Images) -
     maps: dict[str, list[Map]] = {}
     for seed in range(SEEDS):
         torch.manual_seed(seed)
-        engine, fresh = TorchEngine(model, "fast"), build(entry.architecture, entry.config)
+        engine, fresh = TorchEngine(model, "fast"), build_network(entry.architecture, entry.config)
         layers = [name for name, _ in engine.network.named_modules() if name == "head" or name.count(".") == 1]
         names = sorted(layers, key=lambda name: (name == "head", name))[::-1]
         for name in names:
@@ -297,11 +297,11 @@ def draw_sheet(network: CountingNetwork, golden: Sequence[tuple[int, Grey]], pat
     for _, pixels in golden:
         ranking = network(pixels[None]).probabilities[0].argsort()[::-1]
         for row, digit in enumerate(ranking[:2].tolist()):
-            batch = occluded(pixels)
-            found = evidence(batch, network(batch), digit)
+            batch = occlude(pixels)
+            evidence = compute_evidence(batch, network(batch), digit)
             corner = (wide * int(ranking[0]), high * row)
-            sheet.paste(Image.open(io.BytesIO(overlay(pixels, found))), corner)
-            caption = f"a {digit}? 1 = {found.scale:.2f} nats"
+            sheet.paste(Image.open(io.BytesIO(draw_overlay(pixels, evidence))), corner)
+            caption = f"a {digit}? 1 = {evidence.scale:.2f} nats"
             pen.text((corner[0] + 4, corner[1] + 282), caption, fill="black", font_size=24)
     sheet.resize((sheet.width // 2, sheet.height // 2), Image.Resampling.LANCZOS).save(path, optimize=True)
     print(f"Wrote {path}")

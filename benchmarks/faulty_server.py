@@ -1,16 +1,20 @@
-"""Run the service with an engine that can be made slow or made to fail.
+"""Run the service with an engine that can be made slow or made to fail, and with shorter time limits.
 
     python -m benchmarks.faulty_server serve --port 8000
 
 accepts the arguments of the normal command line, and these environment variables:
 
-    FAULTY_SLOW_MS   milliseconds added to each batch, which then runs in a thread
-    FAULTY_FILE      while this file exists, the engine misbehaves: "error" raises, "nan" returns NaN
+    FAULTY_SLOW_MS         milliseconds added to each batch, which then runs in a thread
+    FAULTY_FILE            while this file exists, the engine misbehaves: "error" raises, "nan" returns NaN
+    FAULTY_KEEP_ALIVE_S    seconds after which an idle connection is closed, instead of 5
+    FAULTY_RATE_WINDOW_S   seconds over which the upload rate is averaged, instead of 10
 """
 
 import os
 import sys
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,10 @@ from app.inference.engine_selection import open_engine
 from app.inference.engines import Engine
 from app.inference.model_folder import EngineName, ModelFolder
 from app.inference.scores import Scores
+from app.server import run
+from app.settings import Settings
+
+server_options = run.server_options
 
 
 class FaultyEngine:
@@ -56,9 +64,23 @@ def open_faulty_engine(model: ModelFolder, *arguments: Any) -> Engine:
     return FaultyEngine(engine, delay_s, file)
 
 
+def shorten_limits(settings: Settings) -> dict[str, Any]:
+    """Return uvicorn's options with the time limits that the environment sets."""
+    options = server_options(settings)
+    protocol = options["http"]
+    if "FAULTY_RATE_WINDOW_S" in os.environ:
+        window_s = float(os.environ["FAULTY_RATE_WINDOW_S"])
+        timeouts = replace(protocol.keywords["timeouts"], rate_window_s=window_s)
+        options["http"] = partial(protocol, timeouts=timeouts)
+    if "FAULTY_KEEP_ALIVE_S" in os.environ:
+        options["timeout_keep_alive"] = float(os.environ["FAULTY_KEEP_ALIVE_S"])
+    return options
+
+
 if __name__ in ("__main__", "__mp_main__"):  # "__mp_main__" is the name in a worker
     vars(loaded_model).update(open_engine=open_faulty_engine)
+    vars(run).update(server_options=shorten_limits)
     if "FAULTY_SLOW_MS" in os.environ:
-        vars(loaded_model).update(LIGHT=0)  # no network is light enough to run in the event loop
+        vars(loaded_model).update(MAX_LOOP_MACS=0)  # no network is light enough to run in the event loop
 if __name__ == "__main__":
     sys.exit(main())

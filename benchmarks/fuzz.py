@@ -30,10 +30,11 @@ from pathlib import Path
 import numpy as np
 
 from app.errors import CrowdedPictureError, MalformedRequestError, RequestError
-from app.http.upload import BOUNDARY, files_alone, parse_form, take_image
+from app.http.image_upload import extract_image
+from app.http.multipart import BOUNDARY, parse_files, split_files
 from app.imaging.decode import decode, decode_plain_png, open_image
 from app.imaging.normalize import normalize
-from app.recognition.number import candidates, open_page
+from app.recognition.number import list_candidates, open_page
 from benchmarks.mutations import CORPUS, Input, make_input
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -73,7 +74,7 @@ def check_input(given: Input) -> str:
     """
     compare_form_readers(given)
     try:
-        data = take_image(*given)
+        data = extract_image(*given)
     except RequestError as error:
         return type(error).__name__
     plain = decode_plain_png(data, MAX_PIXELS)
@@ -92,12 +93,12 @@ def check_input(given: Input) -> str:
         if result.pixels.shape != (28, 28) or result.pixels.dtype != np.uint8:
             raise Finding(f"normalised to {result.pixels.dtype}, {result.pixels.shape}")
         if result.box:
-            box = picture.in_picture(result.box)
+            box = picture.to_full_size(result.box)
             if box.left < 0 or box.top < 0 or box.right > picture.width or box.bottom > picture.height:
                 raise Finding(f"{box} is not within {picture.width} x {picture.height}")
     with suppress(CrowdedPictureError):
         page = open_page(open_image(data, MAX_PIXELS))
-        if any(pixels.shape != (28, 28) for pixels in candidates(page)):
+        if any(pixels.shape != (28, 28) for pixels in list_candidates(page)):
             raise Finding("a candidate for a digit is not 28x28")
     return f"read, {picture.format}"
 
@@ -109,13 +110,13 @@ def compare_form_readers(given: Input) -> None:
         Finding: They differ.
     """
     boundary = BOUNDARY.fullmatch(given.content_type)
-    if not boundary or (split_files := files_alone(boundary[1], given.body, 1)) is None:
+    if not boundary or (split := split_files(boundary[1], given.body, 1)) is None:
         return
     try:
-        parsed_files = parse_form(boundary[1], given.body, 1)
+        parsed = parse_files(boundary[1], given.body, 1)
     except MalformedRequestError as error:
         raise Finding("the form splitter finds files in a form that the parser rejects") from error
-    if split_files != parsed_files:
+    if split != parsed:
         raise Finding("the form splitter finds other files than the parser")
 
 

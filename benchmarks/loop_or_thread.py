@@ -16,7 +16,7 @@ from app.imaging.digit_image import Grey
 from app.inference import model_folder
 from app.inference.engine_selection import open_engine
 from app.inference.engines import Engine
-from app.inference.scheduler import Inference
+from app.inference.scheduler import Scheduler
 from app.settings import released_model
 
 CALLERS = 16
@@ -28,9 +28,9 @@ async def measure(engine: Engine, images: list[Grey], in_loop: bool, seconds: fl
     delays: list[float] = []
     end = time.perf_counter() + seconds
 
-    async def call(inference: Inference, number: int) -> None:
+    async def call(scheduler: Scheduler, number: int) -> None:
         while (started := time.perf_counter()) < end:
-            await inference.one(images[number % len(images)])
+            await scheduler.read_one(images[number % len(images)])
             waits.append(time.perf_counter() - started)
             number += CALLERS
 
@@ -39,9 +39,9 @@ async def measure(engine: Engine, images: list[Grey], in_loop: bool, seconds: fl
             await asyncio.sleep(0.001)
             delays.append(time.perf_counter() - started - 0.001)
 
-    async with Inference(engine, in_loop=in_loop) as inference:
+    async with Scheduler(engine, in_loop=in_loop) as scheduler:
         cpu_started = time.process_time()
-        await asyncio.gather(tick(), *(call(inference, number) for number in range(CALLERS)))
+        await asyncio.gather(tick(), *(call(scheduler, number) for number in range(CALLERS)))
         cpu = time.process_time() - cpu_started
     return (
         cpu / len(waits) * 1e6,

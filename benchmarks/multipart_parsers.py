@@ -1,7 +1,7 @@
 """Compare ways to take one file out of a multipart form: our splitter, and parsers that could replace it.
 
-Each gets the whole body, as in ``app/http/upload.py``, with the PNG of a digit in it, and must find the same file. The
-package ``multipart`` is measured only if it is installed; nothing else here needs it.
+Each gets the whole body, as in ``app/http/multipart.py``, with the PNG of a digit in it, and must find the same file.
+The package ``multipart`` is measured only if it is installed; nothing else here needs it.
 """
 
 import argparse
@@ -13,7 +13,8 @@ from importlib.util import find_spec
 
 from PIL import Image
 
-from app.http.upload import files_alone, parse_form, take_image
+from app.http.image_upload import extract_image
+from app.http.multipart import parse_files, split_files
 from app.inference import model_folder
 from app.settings import released_model
 
@@ -35,17 +36,17 @@ def parse_with_multipart(body: bytes) -> bytes:
 
 def split_at_boundary(body: bytes) -> bytes:
     """Use the splitter that serves plain forms."""
-    files = files_alone(BOUNDARY, body, most=1)
+    files = split_files(BOUNDARY, body, max_files=1)
     assert files is not None
     return files[0]
 
 
 PARSERS: dict[str, Callable[[bytes], bytes]] = {
     "split at the boundary (shipped)": split_at_boundary,
-    "the same, with content type and checks": lambda body: take_image(
+    "the same, with content type and checks": lambda body: extract_image(
         b"multipart/form-data; boundary=" + BOUNDARY, body
     ),
-    "python-multipart, callbacks": lambda body: parse_form(BOUNDARY, body, most=1)[0],
+    "python-multipart, callbacks": lambda body: parse_files(BOUNDARY, body, max_files=1)[0],
     "multipart, push parser": parse_with_multipart,
 }
 

@@ -56,7 +56,7 @@ def main() -> None:
         print(f"{model.manifest.id}: microseconds per picture on one thread, {len(images):,} {kind}")
         print(f"{'':14}" + "".join(f"batch of {size:<6}" for size in BATCH_SIZES))
         names: list[str | None] = [*model.manifest.networks]
-        for network in [*names, None] if model.manifest.cascades else names:
+        for network in [*names, None] if model.manifest.has_cascade else names:
             engine = open_engine(model, "onnxruntime", "cpu", 1, network)
             figures = "".join(f"{measure_cost(engine, images, size):<15.1f}" for size in BATCH_SIZES)
             print(f"{network or 'cascade':14}{figures}")

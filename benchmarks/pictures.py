@@ -1,9 +1,10 @@
-"""How well pictures are read that people send: digits and numbers on paper, and what a picture costs.
+"""Measure how well the service reads what people send: digits and numbers on paper, and what a picture costs.
 
     python -m benchmarks.pictures [--count 1000] [--sheet docs/images/misread-photos.png]
 
-The pictures are made by ``paper.py`` from MNIST digits that the model was held out from, as files that go through the
-very steps of the service: decode, normalise, cascade; for numbers /read's. DIGITS_DATA_DIR names the folder of MNIST.
+``synthetic_photographs.py`` makes the pictures from MNIST digits that the model was not trained on. They are files and
+go through the same steps as in the service: decode, normalise, cascade; for numbers, the steps of /read.
+DIGITS_DATA_DIR names the folder of MNIST.
 """
 
 import argparse
@@ -22,27 +23,28 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 
-from app.settings import released_model
+from app.imaging.digit_image import DIGIT_SIZE
+from app.imaging.normalize import centre_by_mass
 from app.inference import model_folder
-from app.recognition import number
-from app.recognition.digit import PreparedPicture, answer, prepare_file, score
 from app.inference.engine_selection import open_engine
 from app.inference.engines import Engine
-from app.imaging.digit_image import DIGIT_SIZE
-from app.imaging.normalize import centred
-from app.http.schemas import Prediction, Reading
-from benchmarks.paper import Grey, Photo, photo
+from app.inference.scores import score_pictures
+from app.recognition.answers import Prediction, Reading
+from app.recognition.digit import PreparedPicture, make_prediction, prepare_file
+from app.recognition.number import read_number
+from app.settings import released_model
+from benchmarks.synthetic_photographs import Grey, Photo, make_photo
 from training.data import mnist
 from training.data.mnist import Digits
-from training.data.corruptions import scikit_pictures, usps_pictures
+from training.data.other_datasets import read_sklearn_pictures, read_usps_pictures
 
 MAX_PIXELS = 25_000_000
-SEED = 2026  # the thresholds of normalize.py, ink.py and segment.py were chosen on pictures of seeds below 100
+SEED = 2026  # the thresholds in app/imaging were chosen on pictures of seeds below 100
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model as the service runs it."""
+    """A model, run as the service runs it."""
 
     folder: model_folder.ModelFolder
     engine: Engine
@@ -53,110 +55,117 @@ class Model:
         return cls(model, open_engine(model, "onnxruntime", "cpu", 1))
 
     def predict(self, file: bytes) -> tuple[PreparedPicture, Prediction]:
-        picture = prepare(file, MAX_PIXELS)
-        scored = None if picture.blank else score(self.engine, [picture.pixels])[0]
+        """Read one digit, as /predict does."""
+        picture = prepare_file(file, MAX_PIXELS)
+        score = None if picture.blank else score_pictures(self.engine, [picture.pixels]).to_list()[0]
         thresholds = self.folder.manifest.thresholds("onnxruntime", None)
-        return picture, answer(picture, scored, thresholds, self.folder.manifest.id)
+        return picture, make_prediction(picture, score, thresholds, self.folder.manifest.id)
 
     def read(self, file: bytes) -> Reading:
+        """Read a number, as /read does."""
         thresholds = self.folder.manifest.thresholds("onnxruntime", None)
-        return number.read(file, MAX_PIXELS, self.engine, thresholds, self.folder.manifest.id)
+        return read_number(file, MAX_PIXELS, self.engine, thresholds, self.folder.manifest.id)
 
 
 @dataclass(frozen=True)
 class Misread:
-    """A picture that was read wrongly, and what the network saw."""
+    """A picture that was read wrongly."""
 
     photo: Photo
-    seen: Grey
-    told: str
+    pixels: Grey  # what the network saw
+    caption: str
 
 
-def written(held_out: Digits, generator: Generator, length: int, sizes: tuple[float, float], **how: bool) -> Photo:
-    """Write some held-out digits, drawn by chance, on paper."""
-    chosen = generator.integers(len(held_out), size=length)
-    digits = [(held_out.images[i].numpy(), int(held_out.labels[i])) for i in chosen]
-    return photo(digits, generator, sizes=sizes, **how)
+def write_digits(
+    held_out: Digits, generator: Generator, length: int, sizes: tuple[float, float], **options: bool
+) -> Photo:
+    """Write random held-out digits on paper."""
+    indexes = generator.integers(len(held_out), size=length)
+    digits = [(held_out.images[i].numpy(), int(held_out.labels[i])) for i in indexes]
+    return make_photo(digits, generator, sizes=sizes, **options)
 
 
-def singles(model: Model, held_out: Digits, count: int) -> list[Misread]:
-    """Read photographs of one digit, and print how many are right, accepted, and wrong though accepted."""
+def measure_digits(model: Model, held_out: Digits, count: int) -> list[Misread]:
+    """Read photographs of one digit, and print how many are right, accepted, and accepted but wrong."""
     generator = np.random.default_rng(SEED)
     right = accepted_right = accepted = 0
     misread = []
     for _ in range(count):
-        made = written(held_out, generator, 1, (20, 300))
-        picture, read = model.predict(made.data)
-        good = str(read.digit) == made.text
-        right += good
-        accepted += read.accepted
-        accepted_right += good and read.accepted
-        if not good:
-            confidence = read.confidence or 0.0
-            misread.append(Misread(made, picture.pixels, f"{made.text} > {read.digit}  {confidence:.2f} {read.reason}"))
+        photo = write_digits(held_out, generator, 1, (20, 300))
+        picture, prediction = model.predict(photo.data)
+        correct = str(prediction.digit) == photo.text
+        right += correct
+        accepted += prediction.accepted
+        accepted_right += correct and prediction.accepted
+        if not correct:
+            confidence = prediction.confidence or 0.0
+            caption = f"{photo.text} > {prediction.digit}  {confidence:.2f} {prediction.reason}"
+            misread.append(Misread(photo, picture.pixels, caption))
     print(f"one digit, 20 to 300 px: {right / count:.2%} right, of {count:,}")
-    print(f"  of the right ones, accepted: {accepted_right / right:.2%}")
-    print(f"  of the accepted ones, wrong: {1 - accepted_right / accepted:.2%}")
+    print(f"  accepted, of the right ones: {accepted_right / right:.2%}")
+    print(f"  wrong, of the accepted ones: {1 - accepted_right / accepted:.2%}")
     return misread
 
 
-def numbers(model: Model, held_out: Digits, count: int, title: str, **how: bool) -> None:
-    """Read photographs of five digits, and print how many numbers are right to the last digit."""
+def measure_numbers(model: Model, held_out: Digits, count: int, title: str, **options: bool) -> None:
+    """Read photographs of five digits, and print how many numbers are exactly right."""
     generator = np.random.default_rng(SEED)
     right, seconds = 0, []
     for _ in range(count):
-        made = written(held_out, generator, 5, (20, 150), **how)
+        photo = write_digits(held_out, generator, 5, (20, 150), **options)
         started = time.process_time()
-        right += model.read(made.data).text == made.text
+        right += model.read(photo.data).text == photo.text
         seconds.append(time.process_time() - started)
-    print(f"five digits, {title}: {right / count:.2%} exactly right, of {count:,}; {told(seconds)} each")
+    print(f"five digits, {title}: {right / count:.2%} exactly right, of {count:,}; {format_median(seconds)} each")
 
 
-def elsewhere(model: Model, data_dir: Path, held_out: Digits) -> None:
-    """Digits that come in other sizes, through the service as PNG and fitted by hand."""
+def measure_other_sets(model: Model, data_dir: Path, held_out: Digits) -> None:
+    """Read digits of other sizes or colours: as PNG files through the service, and fitted to MNIST by hand."""
     black_on_white = [255 - image for image in held_out.images.numpy()]
     sets: dict[str, tuple[Sequence[Grey] | NDArray[np.uint8], NDArray[np.int64]]] = {
-        "USPS, 16x16": usps_pictures(data_dir),
-        "load_digits, 8x8": scikit_pictures(),
+        "USPS, 16x16": read_usps_pictures(data_dir),
+        "load_digits, 8x8": read_sklearn_pictures(),
         "held-out MNIST, black on white": (black_on_white, held_out.labels.numpy()),
     }
     for name, (pictures, labels) in sets.items():
-        served = [model.predict(png(picture))[1].digit for picture in pictures]
+        served = [model.predict(encode_png(picture))[1].digit for picture in pictures]
         light = [255 - p for p in pictures] if "black" in name else pictures
-        scores = [score(model.engine, [by_hand(picture)])[0] for picture in light]
-        fitted = [max(range(10), key=each.probabilities.__getitem__) for each in scores]
-        ours, theirs = (float((np.array(read) == labels).mean()) for read in (served, fitted))
+        scores = [score_pictures(model.engine, [fit_by_hand(picture)]).to_list()[0] for picture in light]
+        by_hand = [max(range(10), key=each.probabilities.__getitem__) for each in scores]
+        ours, theirs = (float((np.array(read) == labels).mean()) for read in (served, by_hand))
         print(
             f"{name}: {ours:.2%} through the service, {theirs:.2%} fitted by hand, {100 * (ours - theirs):+.2f} points"
         )
 
 
-def by_hand(grey: Grey) -> Grey:
-    """Fit light ink on black into 20x20 by area resampling, and centre it by mass: the convention, and no more."""
+def fit_by_hand(grey: Grey) -> Grey:
+    """Fit light ink on black into 20x20 by area resampling, and centre it by mass: only what MNIST did."""
     rows, columns = np.flatnonzero(grey.any(axis=1)), np.flatnonzero(grey.any(axis=0))
     ink = grey[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     scale = DIGIT_SIZE / max(ink.shape)
     size = (max(1, round(ink.shape[1] * scale)), max(1, round(ink.shape[0] * scale)))
-    return centred(cv2.resize(ink, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR))
+    return centre_by_mass(cv2.resize(ink, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR))
 
 
-def png(grey: Grey) -> bytes:
+def encode_png(grey: Grey) -> bytes:
+    """Encode pixels as a PNG file."""
     file = io.BytesIO()
     Image.fromarray(grey).save(file, "PNG")
     return file.getvalue()
 
 
-def told(seconds: Sequence[float]) -> str:
+def format_median(seconds: Sequence[float]) -> str:
+    """Format the median of some times."""
     median = statistics.median(seconds)
     return f"{median * 1e3:.1f} ms" if median > 1e-3 else f"{median * 1e6:.0f} µs"
 
 
-def costs(held_out: Digits) -> None:
-    """What decoding and normalising take of one core, without the network."""
+def measure_costs(held_out: Digits) -> None:
+    """Print the CPU time of decoding and normalising, without the network."""
     generator = np.random.default_rng(SEED)
     digit = held_out.images[0].numpy()
 
-    def page(width: int, height: int, kind: str) -> bytes:
+    def make_page(width: int, height: int, kind: str) -> bytes:
         size = height // 2
         ink = cv2.resize(digit.astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC).clip(0, 255) / 255
         paper = np.full((height, width, 3), 225, np.float32) * np.linspace(1, 0.7, width)[None, :, None]
@@ -167,24 +176,26 @@ def costs(held_out: Digits) -> None:
         return file.getvalue()
 
     files = {
-        "28x28 PNG": (png(digit), 500),
-        "640x480 JPEG": (page(640, 480, "JPEG"), 10),
-        "640x480 PNG in colour": (page(640, 480, "PNG"), 10),
-        "12 MP JPEG": (page(4000, 3000, "JPEG"), 3),
+        "28x28 PNG": (encode_png(digit), 500),
+        "640x480 JPEG": (make_page(640, 480, "JPEG"), 10),
+        "640x480 PNG in colour": (make_page(640, 480, "PNG"), 10),
+        "12 MP JPEG": (make_page(4000, 3000, "JPEG"), 3),
     }
     for name, (file, repeats) in files.items():
-        print(f"{name}: {told([clocked(partial(prepare, file, MAX_PIXELS), repeats) for _ in range(9)])}")
+        work = partial(prepare_file, file, MAX_PIXELS)
+        print(f"{name}: {format_median([measure_cpu(work, repeats) for _ in range(9)])}")
 
 
-def clocked(work: Callable[[], object], repeats: int) -> float:
+def measure_cpu(work: Callable[[], object], repeats: int) -> float:
+    """Return the CPU seconds of one call."""
     started = time.process_time()
     for _ in range(repeats):
         work()
     return (time.process_time() - started) / repeats
 
 
-def contact_sheet(misread: Sequence[Misread], path: Path) -> None:
-    """Draw pictures that were misread beside what the network saw of them."""
+def draw_contact_sheet(misread: Sequence[Misread], path: Path) -> None:
+    """Draw misread pictures, each beside what the network saw."""
     width, height, across = 250, 132, 5
     sheet = Image.new("RGB", (width * across, height * -(-len(misread) // across)), "white")
     for index, case in enumerate(misread):
@@ -192,33 +203,37 @@ def contact_sheet(misread: Sequence[Misread], path: Path) -> None:
         image.thumbnail((124, 108))
         left, top = index % across * width, index // across * height
         sheet.paste(image, (left + 2, top + 2))
-        sheet.paste(Image.fromarray(case.seen).resize((108, 108), Image.Resampling.NEAREST), (left + 132, top + 2))
-        ImageDraw.Draw(sheet).text((left + 4, top + 114), case.told, fill="black")
+        sheet.paste(Image.fromarray(case.pixels).resize((108, 108), Image.Resampling.NEAREST), (left + 132, top + 2))
+        ImageDraw.Draw(sheet).text((left + 4, top + 114), case.caption, fill="black")
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path)
-    print(f"Wrote {path}: {len(misread)} misread, on paper and as the network saw them.")
+    print(f"Wrote {path}: {len(misread)} misread pictures, each beside what the network saw.")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.pictures", description=__doc__)
-    parser.add_argument("--count", type=int, default=1000, help="pictures of one digit; a third as many numbers [1000]")
-    parser.add_argument("--sheet", type=Path, help="draw the first misread ones on a contact sheet")
-    parser.add_argument("--most", type=int, default=10, help="of them on the sheet [10]")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.pictures", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--count", type=int, default=1000, help="pictures of one digit; a third as many numbers of each kind [1000]"
+    )
+    parser.add_argument("--sheet", type=Path, metavar="FILE", help="draw misread pictures to this file")
+    parser.add_argument("--most", type=int, default=10, help="pictures on the sheet [10]")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     model, data_dir = Model.released(), Path(os.environ.get("DIGITS_DATA_DIR", "data"))
     _, held_out = mnist.hold_out(mnist.load(data_dir, "train"), 5_000)
-    print(f"{model.folder.manifest.id}, on digits that it was not trained on, laid on paper by benchmarks/paper.py")
-    misread = singles(model, held_out, arguments.count)
-    some = max(1, arguments.count // 3)
-    numbers(model, held_out, some, "apart")
-    numbers(model, held_out, some, "one pair touching", touching=True)
-    numbers(model, held_out, some, "in the boxes of a form", boxed=True)
-    elsewhere(model, data_dir, held_out)
-    print("one core's time, decoding included:")
-    costs(held_out)
+    print(f"{model.folder.manifest.id}, on synthetic photographs of digits that it was not trained on")
+    misread = measure_digits(model, held_out, arguments.count)
+    number_count = max(1, arguments.count // 3)
+    measure_numbers(model, held_out, number_count, "apart")
+    measure_numbers(model, held_out, number_count, "one pair touching", touching=True)
+    measure_numbers(model, held_out, number_count, "in the boxes of a form", boxed=True)
+    measure_other_sets(model, data_dir, held_out)
+    print("CPU time to decode and normalise one picture:")
+    measure_costs(held_out)
     if arguments.sheet:
-        contact_sheet(misread[: arguments.most], arguments.sheet)
+        draw_contact_sheet(misread[: arguments.most], arguments.sheet)
 
 
 if __name__ == "__main__":

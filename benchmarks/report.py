@@ -147,12 +147,12 @@ def format_report(results: Results) -> str:
 `make bench` (`python -m benchmarks.servers`) writes this file: do not edit it. The raw numbers are in
 [results.json](results.json); the code of each server, and how it is started, are in [peers/](peers/).
 
-All servers run the textbook CNN, in the way that their documentation recommends. digitserve runs its released model as
-well, and that is the one compared. The requests are MNIST's test digits: forms with a PNG file. MLServer gets the pixels
-as a JSON tensor, which it does not have to decode. Before a server is measured, it must read the same digits as the
-model by itself. The server has one core for all its processes; the load generator, wrk, has another. A connection sends
-its next request when it has its answer, and the percentiles also count the requests that a slow answer kept from being
-sent. Each figure is the median of {results.rounds} {"round" if results.rounds == 1 else "rounds"}{cut}.
+All servers run the textbook CNN, in the way that their documentation recommends. digitserve also runs its released
+model, and that is the one compared. The requests are MNIST's test digits: forms with a PNG file. MLServer gets the
+pixels as a JSON tensor, which it does not have to decode. Before a server is measured, it must read the same digits as
+the model by itself. The server has one core for all its processes; the load generator, wrk, has another. A connection
+sends its next request when it has its answer, and the percentiles also count the requests that a slow answer kept from
+being sent. Each figure is the median of {results.rounds} {"round" if results.rounds == 1 else "rounds"}{cut}.
 
 ## At {MAIN_CONNECTIONS} connections
 

@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from app.cli.bench import golden_digits, loop_factory, prepare
+from app.cli.bench import select_loop_factory
+from app.cli.bench_requests import make_request, sample_pictures
 from app.cli.load_generator import Load
 from benchmarks.fairness import make_photograph
 from benchmarks.pinned_service import LOAD_CORE, count_descriptors, run_service
@@ -39,14 +40,14 @@ def encode_request(path: str, body: bytes, content_type: str, method: str = "POS
 
 def make_requests() -> list[bytes]:
     """Make more than a thousand requests, in a random order that is the same in each run."""
-    digits = golden_digits(400)
+    digits = sample_pictures(400)
     photo = make_photograph()
     jpeg = io.BytesIO()
     Image.open(io.BytesIO(photo)).resize((320, 240)).save(jpeg, "JPEG")
     small_photo = jpeg.getvalue()
-    requests = [prepare("x", "/predict", form, digit) for form in ("multipart", "raw", "json") for digit in digits]
+    requests = [make_request("x", "/predict", form, digit) for form in ("multipart", "raw", "json") for digit in digits]
     for number in range(20):
-        requests.append(prepare("x", "/predict", "raw", small_photo))
+        requests.append(make_request("x", "/predict", "raw", small_photo))
         requests.append(encode_request("/predict/batch", *make_batch(digits[number : number + 8])))
         requests.append(encode_request("/v2/models/digitnet/infer", make_tensor(4), "application/json"))
         requests.append(encode_request("/read", small_photo, "image/jpeg"))
@@ -100,7 +101,7 @@ def soak(url: str, pid: int, count: int) -> tuple[list[tuple[int, float, int]], 
     started = time.perf_counter()
     try:
         while sent < count:
-            with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            with asyncio.Runner(loop_factory=select_loop_factory()) as runner:
                 tally = runner.run(Load((host, int(port)), requests, 16, SAMPLE_INTERVAL_S).run())
             sent += tally.requests
             errors += tally.errors

@@ -1,1 +1,1 @@
-"""What goes into the image, and how it is told: the locks, the audit of what they name, the image's list of parts."""
+"""What the container image is made of: the lock files, their audit, and the image's SBOM."""

@@ -1,9 +1,9 @@
-"""Ask whether any release that is locked is known to be vulnerable.
+"""Check the locked releases for known vulnerabilities.
 
     python -m supply.audit [options of pip-audit]
 
-The exit status is 1 if one is. That nobody could be asked is told in one line and is no fault of the locks: a check
-must not fail for want of a network.
+Exits with 1 if a release is vulnerable. If the vulnerability service cannot be reached, prints that in one line and
+exits with 0: a check must not fail because there is no network.
 """
 
 import json
@@ -16,26 +16,29 @@ from typing import Any
 
 from supply import lock
 
-# How pip-audit ends when the service that it asks is not there or fails: partly with its own words, partly by a trace.
+# What pip-audit prints if the service is unreachable or fails: sometimes its own message, sometimes a traceback.
 UNREACHABLE = re.compile(r"^(requests\.exceptions\.\w+|pip_audit\.\S*ServiceError|.*network may be blocking)", re.M)
 
 
-def rounds() -> list[list[str]]:
-    """All that is locked, as name==version. No list has a package twice: pip-audit takes one version at a time."""
+def group_releases() -> list[list[str]]:
+    """Return all locked releases, as name==version, in lists that have no package twice.
+
+    pip-audit accepts only one version of a package at a time.
+    """
     pins: dict[str, list[str]] = {}
     for path in lock.LOCKS.values():
-        for pin in lock.read(path):
+        for pin in lock.read_lock(path):
             release = f"{pin.requirement.name}=={pin.version}"
             if release not in (seen := pins.setdefault(pin.requirement.name, [])):
                 seen.append(release)
     return [[release for release in each if release] for each in zip_longest(*pins.values())]
 
 
-def ask(releases: list[str], options: list[str]) -> list[dict[str, Any]]:
-    """What pip-audit tells of each release: its ``vulns``, or the ``skip_reason`` if nothing could be learnt.
+def run_pip_audit(releases: list[str], options: list[str]) -> list[dict[str, Any]]:
+    """Return pip-audit's result for each release: its ``vulns``, or a ``skip_reason`` if it could not find out.
 
     Raises:
-        SystemExit: pip-audit failed, and not for want of an answer.
+        SystemExit: pip-audit failed for another reason than an unreachable service.
     """
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write("\n".join(releases))
@@ -45,23 +48,24 @@ def ask(releases: list[str], options: list[str]) -> list[dict[str, Any]]:
             [sys.executable, *command, "-r", file.name, *options], capture_output=True, text=True, check=False
         )
     if done.stdout:
-        told: list[dict[str, Any]] = json.loads(done.stdout)["dependencies"]
-        return told
+        results: list[dict[str, Any]] = json.loads(done.stdout)["dependencies"]
+        return results
     if UNREACHABLE.search(done.stderr):
         return [{"name": release, "skip_reason": "unreachable"} for release in releases]
     sys.exit(done.stderr)
 
 
 def main(options: list[str]) -> int:
-    told = [release for releases in rounds() for release in ask(releases, options)]
-    faults = [(release, fault) for release in told for fault in release.get("vulns", [])]
-    for release, fault in faults:
-        mended = ", ".join(fault["fix_versions"]) or "no release yet"
-        print(f"audit: {release['name']} {release['version']}: {fault['id']}, mended in {mended}")
-    audited = sum("vulns" in release for release in told)
-    silence = "; of the others nothing can be learnt from here" if audited < len(told) else ""
-    print(f"audit: known vulnerabilities in {audited} of {len(told)} locked releases: {len(faults)}{silence}")
-    return int(bool(faults))
+    results = [result for releases in group_releases() for result in run_pip_audit(releases, options)]
+    vulnerabilities = [(result, vulnerability) for result in results for vulnerability in result.get("vulns", [])]
+    for result, vulnerability in vulnerabilities:
+        fixed = ", ".join(vulnerability["fix_versions"]) or "no release yet"
+        print(f"audit: {result['name']} {result['version']}: {vulnerability['id']}, fixed in {fixed}")
+    audited = sum("vulns" in result for result in results)
+    rest = "; the others could not be checked" if audited < len(results) else ""
+    found = len(vulnerabilities)
+    print(f"audit: known vulnerabilities in {audited} of {len(results)} locked releases: {found}{rest}")
+    return int(bool(vulnerabilities))
 
 
 if __name__ == "__main__":

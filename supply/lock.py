@@ -1,4 +1,4 @@
-"""A lock: the releases that may be installed, each with the hashes of its files. ``make lock`` writes them."""
+"""Read lock files: the releases that may be installed, with the hashes of their files. ``make lock`` writes them."""
 
 import re
 from pathlib import Path
@@ -11,11 +11,11 @@ LOCKS = {name: FOLDER / f"requirements{name and '-'}{name}.txt" for name in ("",
 
 
 class Pin(NamedTuple):
-    """One release, and what pip is told about it."""
+    """One locked release."""
 
-    requirement: Requirement  # name==version, and perhaps for which Python or platform
+    requirement: Requirement  # name==version, perhaps with a marker for the Python version or platform
     hashes: list[str]  # SHA-256 of each of its files
-    named: bool  # by pyproject.toml, rather than needed by another package alone
+    direct: bool  # pyproject.toml names it; otherwise only another package needs it
 
     @property
     def version(self) -> str:
@@ -23,13 +23,13 @@ class Pin(NamedTuple):
         return specifier.version
 
 
-def read(lock: Path) -> list[Pin]:
-    """Every release that a lock names."""
+def read_lock(lock: Path) -> list[Pin]:
+    """Return all releases of a lock file."""
     pins = []
     for block in re.split(r"\n(?=\S)", lock.read_text().rstrip()):
         if block.startswith("#"):
             continue
         requirement = Requirement(block.partition(" \\\n")[0])
         hashes = re.findall(r"--hash=sha256:([0-9a-f]{64})\b", block)
-        pins.append(Pin(requirement, hashes, named=bool(re.search(r"\n +# .*\(pyproject\.toml", block))))
+        pins.append(Pin(requirement, hashes, direct=bool(re.search(r"\n +# .*\(pyproject\.toml", block))))
     return pins

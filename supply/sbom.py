@@ -1,23 +1,24 @@
-"""Add the model to the list of an image's parts, which tools that know packages alone leave out.
+"""Complete an image's SBOM: add the model, which package tools do not know, and the version of the service.
 
-    python supply/sbom.py < parts.json > sbom.cdx.json
+    python supply/sbom.py < packages.json > sbom.cdx.json
 
-CycloneDX JSON in, and out. Run at the image's build, by the Python that the service is installed for.
+Reads and writes CycloneDX JSON. The image build runs it with the Python that the service is installed for.
 """
 
 import json
 import sys
 from typing import Any
 
-from app.settings import released_model
+import app
 from app.inference import model_folder
 from app.inference.model_folder import ModelFolder
+from app.settings import released_model
 
 
-def component(model: ModelFolder) -> dict[str, Any]:
-    """The model as a part. Its SHA-256 is the one that ``/info`` tells; those of its files are what it is made of."""
+def make_component(model: ModelFolder) -> dict[str, Any]:
+    """Describe the model as a component, with the SHA-256 that ``/info`` reports, and its files with theirs."""
 
-    def hashes(content: str) -> list[dict[str, str]]:
+    def to_hashes(content: str) -> list[dict[str, str]]:
         return [{"alg": "SHA-256", "content": content}]
 
     return {
@@ -25,17 +26,22 @@ def component(model: ModelFolder) -> dict[str, Any]:
         "bom-ref": model.manifest.id,
         "name": model.manifest.name,
         "version": model.manifest.version,
-        "hashes": hashes(model.sha256),
+        "hashes": to_hashes(model.sha256),
         "components": [
-            {"type": "file", "bom-ref": f"{model.manifest.id}/{name}", "name": name, "hashes": hashes(content)}
+            {"type": "file", "bom-ref": f"{model.manifest.id}/{name}", "name": name, "hashes": to_hashes(content)}
             for name, content in {model_folder.MANIFEST: model.sha256, **model.manifest.files}.items()
         ],
     }
 
 
+def add_version(sbom: dict[str, Any]) -> None:
+    """Set the version of the service. pyproject.toml does not have it, so package tools do not know it."""
+    sbom["metadata"]["component"]["version"] = app.__version__
+
+
 def add_model(sbom: dict[str, Any], model: ModelFolder) -> None:
-    """Put the model among the parts, as one that the service depends on."""
-    part = component(model)
+    """Add the model to the components, as a dependency of the service."""
+    part = make_component(model)
     sbom["components"].append(part)
     service = sbom["metadata"]["component"]["bom-ref"]
     for dependency in sbom["dependencies"]:
@@ -45,6 +51,7 @@ def add_model(sbom: dict[str, Any], model: ModelFolder) -> None:
 
 
 if __name__ == "__main__":
-    parts = json.load(sys.stdin)
-    add_model(parts, model_folder.load(released_model()))
-    json.dump(parts, sys.stdout, indent=1)
+    sbom = json.load(sys.stdin)
+    add_version(sbom)
+    add_model(sbom, model_folder.load(released_model()))
+    json.dump(sbom, sys.stdout, indent=1)

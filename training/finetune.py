@@ -1,7 +1,7 @@
-"""A model and a person's own digits -> a model that reads how they write.
+"""Fine-tuning: adapts a model to the digits of one person.
 
-Pictures of any size are brought to the MNIST convention by the service's own code. MNIST's digits are mixed in, so that
-what the model knew is not forgotten, and a part of the person's digits is held out, to measure and to calibrate on.
+Pictures of any size are normalised with the service's own code. MNIST digits are mixed in, so that the model does not
+forget what it knew. A share of the person's digits is held out, to measure and to calibrate on.
 """
 
 from collections.abc import Callable
@@ -13,85 +13,95 @@ import torch
 from sklearn.model_selection import train_test_split
 from torchvision.datasets import ImageFolder
 
-from app.inference.model_folder import ModelFolder, load, write_manifest
-from app.recognition.digit import prepare_file
-from app.inference.engine_selection import open_engine
 from app.errors import DigitserveError
-from training.data.mnist import DataError, Digits
+from app.inference import model_folder
+from app.inference.engine_selection import open_engine
+from app.inference.model_folder import ModelFolder
+from app.recognition.digit import prepare_file
+from training.data.mnist import Digits
+from training.errors import DataError
 from training.evaluation.metrics import score_all
-from training.export.model_folder import Part, read_network, write_model
-from training.recipes import Recipe, from_dict
-from training.trainer import Epoch, Run, fit
+from training.export.model_writer import NetworkToExport, write_model
+from training.export.saved_runs import load_network
+from training.recipes import FINETUNE_EPOCHS, Recipe, from_dict
+from training.runs import Epoch, Run
+from training.trainer import fit
 
-EPOCHS = 4
-LEARNING_RATE = 0.02  # a fifth of the recipes': from a good start, small steps
-MNIST_BESIDE = 10_000  # of MNIST's digits in a pass; a person's own are repeated until they are as many
-HELD_OUT = 0.2  # share of a person's own digits
-LEAST = 5  # digits of a class; with fewer there is nothing to learn from and to measure on
-MAX_PIXELS = 25_000_000
+LEARNING_RATE = 0.02  # a fifth of the recipes': the weights are good already, so the steps are small
+MNIST_PER_EPOCH = 10_000  # MNIST digits in an epoch; a person's own digits are repeated until they are as many
+HELD_OUT_SHARE = 0.2  # of a person's own digits
+MIN_PER_CLASS = 5  # digits; with fewer there is too little to train and to measure on
+MAX_PIXELS = 25_000_000  # of one picture
 
 
 def read_folder(folder: Path) -> Digits:
-    """Read pictures in torchvision's ``ImageFolder`` layout: a folder a class, named 0 to 9. Blank ones are left out.
+    """Read pictures in the layout of torchvision's ``ImageFolder``: one folder per digit, named 0 to 9.
+
+    Blank pictures are left out.
 
     Raises:
-        DataError: a folder is not named by a digit, a picture cannot be read, or there are too few.
+        DataError: A folder has another name, a picture cannot be read, or there are too few pictures.
     """
     try:
         found = ImageFolder(str(folder))
     except FileNotFoundError as error:
-        raise DataError(f"{folder}: there should be a folder a digit in it, named 0 to 9 ({error})") from None
-    if strange := sorted(set(found.classes) - set("0123456789")):
-        raise DataError(f"{folder}: folders are named by the digit in their pictures, 0 to 9; not {', '.join(strange)}")
+        raise DataError(f"{folder} must contain one folder per digit, named 0 to 9 ({error})") from None
+    if unknown := sorted(set(found.classes) - set("0123456789")):
+        raise DataError(
+            f"{folder}: folders must be named 0 to 9, by the digit in their pictures. Unknown: {', '.join(unknown)}"
+        )
     pictures, labels = [], []
-    for path, kind in found.samples:
+    for path, index in found.samples:
         try:
-            picture = prepare(Path(path).read_bytes(), MAX_PIXELS)
+            picture = prepare_file(Path(path).read_bytes(), MAX_PIXELS)
         except (OSError, DigitserveError) as error:
             raise DataError(f"{path}: {error}") from None
         if not picture.blank:
             pictures.append(picture.pixels)
-            labels.append(int(found.classes[kind]))
+            labels.append(int(found.classes[index]))
     for name in found.classes:
-        if labels.count(int(name)) < LEAST:
-            raise DataError(f"{folder / name}: {labels.count(int(name))} digits are too few; {LEAST} are the least")
+        if labels.count(int(name)) < MIN_PER_CLASS:
+            raise DataError(
+                f"{folder / name}: {labels.count(int(name))} digits are too few. At least {MIN_PER_CLASS} are needed."
+            )
     return Digits(torch.from_numpy(np.stack(pictures)), torch.tensor(labels))
 
 
-def part(own: Digits) -> tuple[Digits, Digits]:
-    """Divide a person's digits into what is learnt from and what is measured on, each class in proportion."""
-    kept, held = train_test_split(np.arange(len(own)), test_size=HELD_OUT, stratify=own.labels, random_state=0)
+def hold_out_own(own: Digits) -> tuple[Digits, Digits]:
+    """Split a person's digits into those to train on and those to measure on, stratified."""
+    kept, held = train_test_split(np.arange(len(own)), test_size=HELD_OUT_SHARE, stratify=own.labels, random_state=0)
     return own.take(torch.from_numpy(kept)), own.take(torch.from_numpy(held))
 
 
-def joined(*parts: Digits) -> Digits:
+def concatenate(*parts: Digits) -> Digits:
+    """Join sets of digits."""
     return Digits(torch.cat([digits.images for digits in parts]), torch.cat([digits.labels for digits in parts]))
 
 
-def mixture(own: Digits, mnist: Digits) -> Digits:
-    """A pass: some of MNIST's digits, and a person's own, repeated until they are about as many.
+def mix_with_mnist(own: Digits, mnist: Digits) -> Digits:
+    """Return the digits of an epoch: some of MNIST, and a person's own, repeated until they are about as many.
 
-    They come mixed, since the first of them also give int8 its ranges.
+    The order is random, because the first of these digits also set the ranges of int8.
     """
     generator = torch.Generator().manual_seed(0)
-    some = mnist.take(torch.randperm(len(mnist), generator=generator)[:MNIST_BESIDE])
-    both = joined(*[own] * max(1, round(len(some) / len(own))), some)
-    return both.take(torch.randperm(len(both), generator=generator))
+    some = mnist.take(torch.randperm(len(mnist), generator=generator)[:MNIST_PER_EPOCH])
+    mixture = concatenate(*[own] * max(1, round(len(some) / len(own))), some)
+    return mixture.take(torch.randperm(len(mixture), generator=generator))
 
 
-def runs_in(model: ModelFolder) -> dict[str, Run]:
-    """Each network of a model as a run that can be gone on with, under the recipe of its members."""
-    told = {run["recipe"]["name"]: run for run in reversed(model.manifest.training["runs"])}
+def load_runs(model: ModelFolder) -> dict[str, Run]:
+    """Load each network of a model as a run that can be trained further, with the recipe of its members."""
+    values_by_recipe = {run["recipe"]["name"]: run for run in reversed(model.manifest.training["runs"])}
     runs = {}
     for name, entry in model.manifest.networks.items():
-        made = told.get(name) or next(iter(told.values()))
-        recipe = replace(from_dict(made["recipe"]), architecture=entry.architecture, config=entry.config)
-        runs[name] = Run(recipe, made["seed"], read_network(model, name))
+        values = values_by_recipe.get(name) or next(iter(values_by_recipe.values()))
+        recipe = replace(from_dict(values["recipe"]), architecture=entry.architecture, config=entry.config)
+        runs[name] = Run(recipe, values["seed"], load_network(model, name))
     return runs
 
 
-def gentle(recipe: Recipe, epochs: int) -> Recipe:
-    """The recipe made short, with small steps."""
+def adapt_recipe(recipe: Recipe, epochs: int) -> Recipe:
+    """Return the recipe with few epochs and small steps."""
     return replace(recipe, epochs=epochs, learning_rate=LEARNING_RATE, ema=0.99 if recipe.ema else None)
 
 
@@ -103,39 +113,43 @@ def finetune(
     name: str,
     version: str,
     *,
-    epochs: int = EPOCHS,
+    epochs: int = FINETUNE_EPOCHS,
     seed: int = 0,
     on_epoch: Callable[[str, Epoch], None] = lambda network, epoch: None,
 ) -> ModelFolder:
-    """Train every network of a model further, and make a new model of them, quantised and calibrated anew.
+    """Train every network of a model further, and write a new model, quantised and calibrated again.
 
-    A network that int8 would change too much stays in fp32. How many of the person's held-out digits are read rightly,
-    before and after, is in the manifest's metrics as "own".
+    A network that int8 would change too much stays in fp32. The manifest's metrics have the accuracy on the person's
+    held-out digits, before and after, as ``own``.
 
     Args:
-        own: what to learn from, and to measure and calibrate on, is taken from these (see ``part``).
-        mnist: the digits of the training split, and those of them that are held out.
+        own: The person's digits. ``hold_out_own`` splits them.
+        mnist: The digits of the training split to train on, and the held-out ones.
     """
-    kept, held = part(own)
-    training = mixture(kept, mnist[0])
-    parts: dict[str, Part] = {}
-    done: list[Run] = []
-    for network, run in runs_in(model).items():
+    kept, held = hold_out_own(own)
+    training = mix_with_mnist(kept, mnist[0])
+    networks: dict[str, NetworkToExport] = {}
+    runs: list[Run] = []
+    for network, run in load_runs(model).items():
 
-        def show(epoch: Epoch, network: str = network) -> None:
+        def report_epoch(epoch: Epoch, network: str = network) -> None:
             on_epoch(network, epoch)
 
-        adapted = fit(gentle(run.recipe, epochs), training, seed=seed, start=run.network, on_epoch=show)
-        parts[network] = Part.of(adapted, or_plain=True)
-        done.append(adapted)
-    made = write_model(name, version, parts, done, training, joined(held, mnist[1]), output)
-    own_figures = {"digits": len(held), "before": accuracy(model, held), "after": accuracy(made, held)}
-    metrics = {**made.manifest.metrics, "own": own_figures}
-    write_manifest(output, made.manifest.model_copy(update={"metrics": metrics}))
-    return load(output)
+        adapted = fit(adapt_recipe(run.recipe, epochs), training, seed=seed, start=run.network, on_epoch=report_epoch)
+        networks[network] = NetworkToExport.from_run(adapted, allow_fallback=True)
+        runs.append(adapted)
+    new_model = write_model(name, version, networks, runs, training, concatenate(held, mnist[1]), output)
+    own_metrics = {
+        "digits": len(held),
+        "before": measure_accuracy(model, held),
+        "after": measure_accuracy(new_model, held),
+    }
+    metrics = {**new_model.manifest.metrics, "own": own_metrics}
+    model_folder.write_manifest(output, new_model.manifest.model_copy(update={"metrics": metrics}))
+    return model_folder.load(output)
 
 
-def accuracy(model: ModelFolder, digits: Digits) -> float:
-    """The share that a model reads rightly, as it ships."""
+def measure_accuracy(model: ModelFolder, digits: Digits) -> float:
+    """Return the share of digits that a model, as it ships, reads correctly."""
     scores = score_all(open_engine(model, "onnxruntime", "cpu", torch.get_num_threads()), digits.images.numpy())
     return float((scores.probabilities.argmax(axis=1) == digits.labels.numpy()).mean())

@@ -118,6 +118,8 @@ CAREFUL = replace(
     ease_to=0.3,
 )
 
+FINETUNE_EPOCHS = 4  # the default of fine-tuning (training/finetune.py)
+
 RECIPES = {recipe.name: recipe for recipe in (TEXTBOOK, QUICK, FAST, WIDE, CAREFUL)}
 
 # The ablation (training/evaluation/ablation.py) trains the fast recipe for 8 epochs, 90 seconds on two cores, with one

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from app.inference.networks import Network, build
+from app.inference.networks import Network, build_network
 from training.errors import RunError
 from training.recipes import Recipe, from_dict
 
@@ -99,7 +99,7 @@ def load_checkpoint(path: Path) -> Run:
     """
     state = read_checkpoint(path)
     recipe = from_dict(state["recipe"])
-    network = build(recipe.architecture, recipe.config)
+    network = build_network(recipe.architecture, recipe.config)
     network.load_state_dict(state["kept"])
     network.eval()
     return Run(recipe, state["seed"], network, [Epoch(**epoch) for epoch in state["history"]], state["seconds"])

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from app.inference.networks import DIGITS, Network, build
+from app.inference.networks import DIGITS, Network, build_network
 from training.augmentation.geometry import augment
 from training.augmentation.outliers import make_outliers
 from training.augmentation.soiling import soil
@@ -174,7 +174,7 @@ def fit(
     held_out = held_out.to(device) if held_out else None
 
     torch.manual_seed(seed)
-    network = copy.deepcopy(start) if start else build(recipe.architecture, recipe.config)
+    network = copy.deepcopy(start) if start else build_network(recipe.architecture, recipe.config)
     network = network.to(device)
     network = network.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
     average = copy.deepcopy(network) if recipe.ema else network

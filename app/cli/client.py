@@ -1,52 +1,44 @@
-"""A client of a running service: files -> what came of each, in order, with a few requests under way at a time.
+"""A client of a running service: reads files with a few requests at a time, and returns their outcomes in order.
 
-A service that is busy, or away for a moment, is asked again: when it said that it may be, or else after longer and
-longer waits. Knows nothing of the command line, and of how outcomes are written.
+If the service is busy or briefly gone, a request is sent again: after the time in ``Retry-After``, or after waits that
+grow. This module knows nothing of the command line, or of how outcomes are written.
 """
 
 import asyncio
 import random
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
-from email.utils import parsedate_to_datetime
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
 
-from app.cli.image_files import Found
+from app.cli.image_files import ImageFile
+from app.cli.responses import RefusedError, describe_error, parse_answer, parse_response, parse_retry_after, read_detail
 from app.cli.results import Outcome
 from app.errors import ServiceError
 
-IN_FLIGHT = 4  # requests
-BATCH_FILES = 64
-BATCH_BYTES = 8_000_000
-TIMEOUT = httpx.Timeout(60, connect=10)  # seconds
+MAX_IN_FLIGHT = 4  # requests
+MAX_BATCH_FILES = 64
+MAX_BATCH_BYTES = 8_000_000
+TIMEOUT_S = httpx.Timeout(60, connect=10)
 
-TRIES = 8  # of one request, within a minute or so
-FIRST_WAIT = 0.5  # seconds before the second try; twice as long before each further one
-LONGEST_WAIT = 30.0  # seconds
-PATIENCE = 300.0  # seconds that a service may ask to be waited for
-AGAIN = (429, 502, 503, 504)  # statuses of a service that may answer in a while
-ELSEWHERE = (301, 302, 303, 307, 308, 403, 404, 405, 407)  # statuses that no picture has earned
-BROKEN = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)  # the connection, while it was in use
-MOST_BROKEN = 3  # tries of a request that end so, and pictures in a row that it is so with
-
-
-class RefusedError(Exception):
-    """The service's answer to a request is no. Status 0: it breaks the connection each time."""
-
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
+MAX_ATTEMPTS = 8  # to send one request, within about a minute
+FIRST_WAIT_S = 0.5  # before the second attempt; it doubles before each further one
+MAX_WAIT_S = 30.0
+MAX_RETRY_AFTER_S = 300.0  # how long the service may ask us to wait
+RETRY_STATUSES = (429, 502, 503, 504)  # the service may answer later
+CONNECTION_ERRORS = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)  # while the connection was in use
+MAX_CONNECTION_ERRORS = 3  # for one request; also for how many pictures in a row this may happen
 
 
 class Picture(NamedTuple):
+    """A file to send, or the reason why it is not sent."""
+
     file: str
     data: bytes
-    error: str | None = None  # why it is not sent
+    error: str | None = None
 
 
 @asynccontextmanager
@@ -54,89 +46,92 @@ async def connect(
     url: str,
     api_key: str | None = None,
     whole_numbers: bool = False,
-    tries: int = TRIES,
-    first_wait: float = FIRST_WAIT,
+    max_attempts: int = MAX_ATTEMPTS,
+    first_wait_s: float = FIRST_WAIT_S,
     on_wait: Callable[[str], None] = lambda text: None,
 ) -> AsyncIterator["Client"]:
-    """Get to know a service.
+    """Connect to a service, and ask for its limits.
 
     Args:
-        url: where it is, without the path of any route.
-        api_key: sent with each request.
-        whole_numbers: whether to ask ``POST /read`` instead of ``POST /predict``.
-        on_wait: told why the service is waited for, and for how long.
+        url: The address of the service, without the path of a route.
+        api_key: Sent with each request.
+        whole_numbers: Whether to use ``POST /read`` instead of ``POST /predict``.
+        max_attempts: How often one request is sent.
+        first_wait_s: How many seconds to wait before the second attempt.
+        on_wait: Called before each wait with the reason and the duration.
 
     Raises:
-        ServiceError: there is none at that address, or it does not take the key.
+        ServiceError: There is no digitserve at this address, or it rejects the key.
     """
     headers = {"User-Agent": "digitserve-client"} | ({"X-API-Key": api_key} if api_key else {})
-    async with httpx.AsyncClient(headers=headers, timeout=TIMEOUT) as http:
-        client = Client(http, url.rstrip("/"), "/read" if whole_numbers else "/predict", tries, first_wait, on_wait)
-        await client.get_to_know()
+    async with httpx.AsyncClient(headers=headers, timeout=TIMEOUT_S) as http:
+        path = "/read" if whole_numbers else "/predict"
+        client = Client(http, url.rstrip("/"), path, max_attempts, first_wait_s, on_wait)
+        await client.fetch_limits()
         yield client
 
 
 class Client:
-    """What asks a service; made by ``connect``."""
+    """Sends pictures to a service. Use ``connect`` to create one."""
 
     def __init__(
         self,
         http: httpx.AsyncClient,
         url: str,
         path: str,
-        tries: int,
-        first_wait: float,
+        max_attempts: int,
+        first_wait_s: float,
         on_wait: Callable[[str], None],
     ) -> None:
         self._http, self._url, self._path = http, url, path
-        self._tries, self._first_wait, self._on_wait = tries, first_wait, on_wait
-        # Of one request; less where the service says that it takes less.
-        self._batch_files = BATCH_FILES if path == "/predict" else 1
-        self._batch_bytes = BATCH_BYTES
-        self._largest = 0  # bytes of a picture that the service takes
-        self._broken = 0  # pictures in a row that the connection broke for
+        self._max_attempts, self._first_wait_s, self._on_wait = max_attempts, first_wait_s, on_wait
+        # The limits of one batch. They shrink when the service refuses a batch.
+        self._batch_files = MAX_BATCH_FILES if path == "/predict" else 1
+        self._batch_bytes = MAX_BATCH_BYTES
+        self._max_file_bytes = 0  # the service's limit
+        self._broken_in_row = 0  # consecutive pictures whose connection broke
 
-    async def get_to_know(self) -> None:
-        """Learn how large a picture may be.
+    async def fetch_limits(self) -> None:
+        """Ask the service how large a picture may be.
 
         Raises:
-            ServiceError: there is no such service.
+            ServiceError: There is no such service.
         """
         try:
-            info = await self._ask(self._http.build_request("GET", f"{self._url}/info"), patient=False)
-            self._largest = int(info["limits"]["max_body_bytes"])
+            info = await self._send(self._http.build_request("GET", f"{self._url}/info"), patient=False)
+            self._max_file_bytes = int(info["limits"]["max_body_bytes"])
         except httpx.InvalidURL as error:
-            raise ServiceError(f"{self._url} is no address: {error}") from None
+            raise ServiceError(f"{self._url} is not a valid address: {error}") from None
         except (RefusedError, KeyError, TypeError, ValueError):
-            raise ServiceError(f"GET {self._url}/info is answered, and not by digitserve") from None
+            raise ServiceError(f"the answer to GET {self._url}/info is not from digitserve") from None
 
-    async def read(self, files: Iterable[Found], tell: Callable[[Sequence[Outcome]], None]) -> None:
-        """Have all files read, and tell what came of them, some at a time, in their order.
+    async def read(self, images: Iterable[ImageFile], on_outcomes: Callable[[Sequence[Outcome]], None]) -> None:
+        """Have the service read files. ``on_outcomes`` gets the outcomes in order, several at a time.
 
         Raises:
-            ServiceError: the service does not answer any more, or not as digitserve does; all that was answered before
-                has been told.
+            ServiceError: The service stopped answering, or its answers are not from digitserve. ``on_outcomes`` has
+                all earlier outcomes.
         """
-        under_way: deque[asyncio.Task[list[Outcome]]] = deque()
-        batches = self._batches(files)
+        in_flight: deque[asyncio.Task[list[Outcome]]] = deque()
+        batches = self._make_batches(images)
         try:
-            # In a thread, since files on a slow disk take their time.
+            # In a thread, because files on a slow disk take time.
             while batch := await asyncio.to_thread(next, batches, None):
-                under_way.append(asyncio.create_task(self._outcomes(batch)))
-                if len(under_way) == IN_FLIGHT:
-                    tell(await under_way.popleft())
-            while under_way:
-                tell(await under_way.popleft())
+                in_flight.append(asyncio.create_task(self._read_batch(batch)))
+                if len(in_flight) == MAX_IN_FLIGHT:
+                    on_outcomes(await in_flight.popleft())
+            while in_flight:
+                on_outcomes(await in_flight.popleft())
         finally:
-            for task in under_way:
+            for task in in_flight:
                 task.cancel()
-            await asyncio.gather(*under_way, return_exceptions=True)
+            await asyncio.gather(*in_flight, return_exceptions=True)
 
-    def _batches(self, files: Iterable[Found]) -> Iterator[list[Picture]]:
-        """Open the files, and put them together as they may be sent together; one that is too large for that, alone."""
+    def _make_batches(self, images: Iterable[ImageFile]) -> Iterator[list[Picture]]:
+        """Open the files, and group them within the limits of a batch. A file over the limit gets its own batch."""
         batch: list[Picture] = []
         size = 0
-        for picture in map(self._open, files):
+        for picture in map(self._open, images):
             if batch and (len(batch) >= self._batch_files or size + len(picture.data) > self._batch_bytes):
                 yield batch
                 batch, size = [], 0
@@ -145,156 +140,100 @@ class Client:
         if batch:
             yield batch
 
-    def _open(self, found: Found) -> Picture:
-        if found.error:
-            return Picture(found.file, b"", found.error)
+    def _open(self, image: ImageFile) -> Picture:
+        if image.error:
+            return Picture(image.file, b"", image.error)
         try:
-            with Path(found.file).open("rb") as file:
-                data = file.read(self._largest + 1)
+            with Path(image.file).open("rb") as file:
+                data = file.read(self._max_file_bytes + 1)
         except OSError as error:
-            return Picture(found.file, b"", error.strerror)
-        if len(data) > self._largest:
-            return Picture(found.file, b"", f"The file is larger than the {self._largest:,} bytes that are allowed.")
-        return Picture(found.file, data)
+            return Picture(image.file, b"", error.strerror)
+        if len(data) > self._max_file_bytes:
+            return Picture(image.file, b"", f"The file is larger than the limit of {self._max_file_bytes:,} bytes.")
+        return Picture(image.file, data)
 
-    async def _outcomes(self, pictures: list[Picture]) -> list[Outcome]:
-        """What came of each picture of a batch."""
-        answers = iter(await self._answers([picture.data for picture in pictures if not picture.error]))
+    async def _read_batch(self, pictures: list[Picture]) -> list[Outcome]:
+        """Return the outcome of each picture."""
+        answers = iter(await self._request_answers([picture.data for picture in pictures if not picture.error]))
         outcomes = []
         for file, _, error in pictures:
             answer = error or next(answers)
             outcomes.append(Outcome(file, None, answer) if isinstance(answer, str) else Outcome(file, answer))
         return outcomes
 
-    async def _answers(self, pictures: list[bytes]) -> list[dict[str, Any] | str]:
-        """An answer for each, or why there is none. A batch that is refused as a whole is sent in halves."""
+    async def _request_answers(self, pictures: list[bytes]) -> list[dict[str, Any] | str]:
+        """Return an answer or an error for each picture. If the service refuses the batch, send it in halves."""
         if len(pictures) <= 1:
-            return [await self._answer(data) for data in pictures]
+            return [await self._request_answer(data) for data in pictures]
         files = [("file", (f"{number}", data)) for number, data in enumerate(pictures)]
         request = self._http.build_request("POST", f"{self._url}{self._path}/batch", files=files)
-        await request.aread()  # one body, which httpx would send in two pieces a picture
+        await request.aread()  # one body; otherwise httpx sends two pieces per picture
         try:
-            answered = await self._ask(request)
+            body = await self._send(request)
         except RefusedError as error:
             half = len(pictures) // 2
             if error.status == 413:
                 self._batch_bytes = min(self._batch_bytes, sum(map(len, pictures)) // 2)
-            elif error.status == 400:  # more files than it takes
+            elif error.status == 400:  # too many files
                 self._batch_files = min(self._batch_files, half)
-            return await self._answers(pictures[:half]) + await self._answers(pictures[half:])
-        found = answered.get("predictions") if isinstance(answered, dict) else None
-        if not isinstance(found, list) or len(found) != len(pictures):
-            raise ServiceError(f"POST {request.url} has no answer for each of {len(pictures)} pictures")
-        return [recognised(entry, request) for entry in found]
+            return await self._request_answers(pictures[:half]) + await self._request_answers(pictures[half:])
+        entries = body.get("predictions") if isinstance(body, dict) else None
+        if not isinstance(entries, list) or len(entries) != len(pictures):
+            raise ServiceError(f"POST {request.url} did not answer each of {len(pictures)} pictures")
+        return [parse_answer(entry, request) for entry in entries]
 
-    async def _answer(self, picture: bytes) -> dict[str, Any] | str:
-        """The answer for one, or why there is none."""
+    async def _request_answer(self, picture: bytes) -> dict[str, Any] | str:
+        """Return an answer or an error for one picture."""
         headers = {"Content-Type": "application/octet-stream"}
         request = self._http.build_request("POST", f"{self._url}{self._path}", content=picture, headers=headers)
         try:
-            return recognised(await self._ask(request), request)
+            return parse_answer(await self._send(request), request)
         except RefusedError as error:
             if error.status == 0:
-                self._broken += 1
-                if self._broken >= MOST_BROKEN:
+                self._broken_in_row += 1
+                if self._broken_in_row >= MAX_CONNECTION_ERRORS:
                     raise ServiceError(f"POST {request.url}: {error}") from None
             return str(error)
 
-    async def _ask(self, request: httpx.Request, patient: bool = True) -> Any:
-        """Send a request until it is answered; the JSON of the answer.
+    async def _send(self, request: httpx.Request, patient: bool = True) -> Any:
+        """Send a request, again if necessary. Return the JSON of the answer.
 
         Args:
-            request: without a stream in it, so that it can be sent again.
-            patient: whether to wait for a service that nobody has seen yet.
+            request: The request. It has no stream, so that it can be sent again.
+            patient: Whether to wait if nothing listens.
 
         Raises:
-            RefusedError: it is answered with no.
-            ServiceError: it is not answered.
+            RefusedError: The service refused the request.
+            ServiceError: The service did not answer.
         """
         broken = 0
-        for attempt in range(self._tries):
+        for attempt in range(self._max_attempts):
             wait = None
             try:
                 response = await self._http.send(request)
-            except BROKEN as error:
+            except CONNECTION_ERRORS as error:
                 fault = "the connection broke"
                 broken += 1
-                if broken == MOST_BROKEN:
-                    raise RefusedError(0, f"The connection broke {broken} times ({told(error)}).") from None
+                if broken == MAX_CONNECTION_ERRORS:
+                    raise RefusedError(0, f"The connection broke {broken} times ({describe_error(error)}).") from None
             except httpx.RequestError as error:
-                fault = told(error)
+                fault = describe_error(error)
                 if not patient and isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
                     raise ServiceError(f"no connection to {self._url}: {fault}") from None
             else:
-                # A response and its stream hold each other, and the pictures, until garbage is collected.
+                # A response and its stream refer to each other, which keeps the pictures until garbage is collected.
                 response.stream = httpx.ByteStream(b"")
-                self._broken = 0
-                if response.status_code not in AGAIN:
-                    return understood(response)
-                fault, wait = detail_of(response), seconds_asked(response)
-                if wait and wait > PATIENCE:
-                    raise ServiceError(f"{self._url} asks to be left alone for {wait:,.0f} s: {fault}")
-            if attempt + 1 < self._tries:
+                self._broken_in_row = 0
+                if response.status_code not in RETRY_STATUSES:
+                    return parse_response(response)
+                fault, wait = read_detail(response), parse_retry_after(response)
+                if wait and wait > MAX_RETRY_AFTER_S:
+                    raise ServiceError(f"{self._url} asks us to wait {wait:,.0f} s, which is too long: {fault}")
+            if attempt + 1 < self._max_attempts:
                 if wait is None:
-                    wait = min(self._first_wait * 2**attempt, LONGEST_WAIT) * random.uniform(0.5, 1)
+                    wait = min(self._first_wait_s * 2**attempt, MAX_WAIT_S) * random.uniform(0.5, 1)
                 else:
-                    wait += random.uniform(0, 0.2)  # lest all who were told the same come at once
-                self._on_wait(f"{fault.rstrip('.')}; asking again in {wait:.1f} s")
+                    wait += random.uniform(0, 0.2)  # so that clients with the same Retry-After do not return together
+                self._on_wait(f"{fault.rstrip('.')}; trying again in {wait:.1f} s")
                 await asyncio.sleep(wait)
-        raise ServiceError(f"{request.method} {request.url} was tried {self._tries} times: {fault}")
-
-
-def told(error: httpx.RequestError) -> str:
-    return str(error) or type(error).__name__
-
-
-def understood(response: httpx.Response) -> Any:
-    """The JSON of an answer.
-
-    Raises:
-        RefusedError: it says no.
-        ServiceError: it is none of digitserve's, or says that we are not known there.
-    """
-    asked = f"{response.request.method} {response.request.url}"
-    if response.status_code == 401:
-        raise ServiceError(f"{asked}: {detail_of(response)} A key is given as --api-key or DIGITS_API_KEY.")
-    if response.status_code in ELSEWHERE:
-        target = response.headers.get("Location")
-        raise ServiceError(f"{asked}: {detail_of(response)}" + (f" It is at {target}." if target else ""))
-    if not response.is_success:
-        raise RefusedError(response.status_code, detail_of(response))
-    try:
-        return response.json()
-    except ValueError:
-        raise ServiceError(f"{asked} has an answer that is no JSON") from None
-
-
-def recognised(answer: Any, request: httpx.Request) -> dict[str, Any] | str:
-    """An answer for a picture, or the detail of a problem, as it may stand in the place of one.
-
-    Raises:
-        ServiceError: it is neither.
-    """
-    if isinstance(answer, dict):
-        if "accepted" in answer:
-            return answer
-        if "detail" in answer:
-            return str(answer["detail"])
-    raise ServiceError(f"{request.method} {request.url} has an answer that is not digitserve's")
-
-
-def detail_of(response: httpx.Response) -> str:
-    """What an error says: the detail of a problem, or else what its status means."""
-    with suppress(ValueError, KeyError, TypeError):
-        return str(response.json()["detail"])
-    return f"{response.status_code} {response.reason_phrase}."
-
-
-def seconds_asked(response: httpx.Response) -> float | None:
-    """What Retry-After says: seconds, or a date."""
-    value = response.headers.get("Retry-After", "")
-    if value.isdecimal():
-        return float(value)
-    with suppress(ValueError):
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    return None
+        raise ServiceError(f"{request.method} {request.url} failed {self._max_attempts} times: {fault}")

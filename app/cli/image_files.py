@@ -1,7 +1,7 @@
-"""Files and folders -> the picture files that they name, one after the other, in an order that stays the same.
+"""Finds the image files in a list of files and folders, always in the same order.
 
-Names are sorted folder by folder, so that no more than the names of one folder (and of those around it) are held.
-Knows nothing of what is in a file.
+Names are sorted folder by folder, so only the names in one folder and in the folders around it are in memory. This
+module does not look into the files.
 """
 
 import os
@@ -12,32 +12,32 @@ from typing import NamedTuple
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 
 
-class Found(NamedTuple):
-    """A file that was named, or that is in a folder that was; or a folder, and why nothing of it can be read."""
+class ImageFile(NamedTuple):
+    """An image file, or a folder with the reason why none of its files can be read."""
 
     file: str
     error: str | None = None
 
 
-def find(paths: Iterable[Path]) -> Iterator[Found]:
-    """Find the files: those that are named, whatever they are called, and all pictures in folders that are named."""
+def find_image_files(paths: Iterable[Path]) -> Iterator[ImageFile]:
+    """Find files: those in ``paths``, whatever their names, and all pictures in the folders in ``paths``."""
     for path in paths:
         if not path.is_dir():
-            yield Found(str(path))
+            yield ImageFile(str(path))
             continue
         empty = True
-        for found in inside(str(path)):
+        for image in scan_folder(str(path)):
             empty = False
-            yield found
+            yield image
         if empty:
-            yield Found(str(path), f"There is no picture in it: no file that ends in {', '.join(SUFFIXES)}.")
+            yield ImageFile(str(path), f"This folder has no picture: no file that ends in {', '.join(SUFFIXES)}.")
 
 
-def inside(folder: str) -> Iterator[Found]:
-    """Find the pictures in a folder, by their names, and in the folders in it.
+def scan_folder(folder: str) -> Iterator[ImageFile]:
+    """Find the pictures in a folder and its subfolders by their names.
 
-    What is hidden is passed over: beside real pictures, macOS leaves files such as ``._a.png``. So are links to
-    folders, which may lead around in a circle.
+    Hidden files are skipped: macOS puts files such as ``._a.png`` beside real pictures. Links to folders are skipped,
+    because they may form a circle.
     """
     try:
         with os.scandir(folder) as entries:
@@ -48,16 +48,19 @@ def inside(folder: str) -> Iterator[Found]:
                 and ((is_folder := entry.is_dir(follow_symlinks=False)) or is_picture(entry))
             )
     except OSError as error:
-        yield Found(folder, error.strerror)
+        yield ImageFile(folder, error.strerror)
         return
     for name, is_folder in names:
         path = str(Path(folder, name))
         if is_folder:
-            yield from inside(path)
+            yield from scan_folder(path)
         else:
-            yield Found(path)
+            yield ImageFile(path)
 
 
 def is_picture(entry: os.DirEntry[str]) -> bool:
-    """Tell by the name. A link that leads nowhere is one, so that it is told of; a pipe would have no end."""
+    """Return whether the name is that of a picture.
+
+    A broken link counts, so that it is reported. Pipes do not count, because they may never end.
+    """
     return entry.name.lower().endswith(SUFFIXES) and (entry.is_file(follow_symlinks=False) or entry.is_symlink())

@@ -1,4 +1,4 @@
-"""``digitserve info``: prints what would run."""
+"""``digitserve info``: prints the model, the engine and the limits that the service would use."""
 
 import argparse
 
@@ -8,7 +8,8 @@ from app.settings import Settings
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command's parser."""
-    parser = commands.add_parser("info", help="print what runs, as GET /info answers")
+    description = "Print the model, the engine, the limits and the thresholds, as GET /info answers."
+    parser = commands.add_parser("info", help="print the model and the settings in use", description=description)
     add_flags(parser, "model", "engine", "device", "threads", "cascade")
     parser.set_defaults(run=run)
 

@@ -1,10 +1,11 @@
-"""A load: requests that are sent over a few connections at planned moments, and what came of each.
+"""A load generator: sends requests over several connections at planned times, and records the result of each.
 
-In an open loop the moments are given, whether or not the server keeps up; in a closed loop each connection sends its
-next request when the last is answered. A time is counted from the planned moment, so that a server that stalls is
-charged for all that it kept waiting, and not for the few requests that it had. Knows nothing of what is in a request or
-of how results are told, and neither TLS nor answers that only the end of their connection ends. Needs the main thread,
-for its alarm is a signal.
+In an open loop, requests start at given times, whether or not the server keeps up. In a closed loop, each connection
+sends its next request when the last one is answered. A latency counts from the planned time, so a server that stalls is
+charged for every request that it delayed, and not only for the few that it had received.
+
+This module does not know what a request contains or how results are printed. It supports neither TLS nor answers that
+end with their connection. It must run in the main thread, because its timer is a signal.
 """
 
 import asyncio
@@ -22,48 +23,48 @@ from typing import cast
 
 from httptools import HttpParserError, HttpResponseParser
 
-PATIENCE = 10.0  # seconds that connections are waited for at the start, and answers at the end
-PAUSE = 0.1  # seconds after a connection failed, lest a server that is gone is asked as fast as we can
+MAX_WAIT_S = 10.0  # for connections at the start, and for answers at the end
+RECONNECT_PAUSE_S = 0.1  # after a failed connection, so that a server that is down is not flooded with attempts
 
 
-def arrivals(rate: float, seconds: float, even: bool) -> Iterator[float]:
-    """Seconds from the start at which requests should start: at random as from independent users, or evenly spaced."""
-    random = Random(0)  # the same at each run, so that runs can be compared
-    moments = (
+def plan_starts(rate: float, seconds: float, even: bool) -> Iterator[float]:
+    """Plan when requests start, in seconds from the beginning: at random like independent users, or evenly spaced."""
+    random = Random(0)  # the same times in each run, so that runs can be compared
+    starts = (
         (number / rate for number in itertools.count())
         if even
         else itertools.accumulate(random.expovariate(rate) for _ in itertools.count())
     )
-    return itertools.takewhile(lambda moment: moment < seconds, moments)
+    return itertools.takewhile(lambda start: start < seconds, starts)
 
 
 @dataclass
 class Tally:
-    """What came of the requests. Moments and times are in seconds."""
+    """The results of a load. All times are in seconds, by ``perf_counter``."""
 
     started: float = field(default_factory=perf_counter)
-    window: float = 0.0  # while requests were to start
-    last: float = 0.0  # moment of the last answer
+    window: float = 0.0  # for how long requests started
+    last_answer: float = 0.0  # when the last 2xx answer arrived
     requests: int = 0
-    latencies: list[float] = field(default_factory=list)  # of answers with 2xx, and of those given up
-    lags: list[float] = field(default_factory=list)  # by which this process was late for a moment
+    latencies: list[float] = field(default_factory=list)  # of 2xx answers, and of requests that were given up
+    lags: list[float] = field(default_factory=list)  # how late this process was for each planned time
     answered: int = 0  # with 2xx
     errors: Counter[int | str] = field(default_factory=Counter)  # by status, or by what happened instead of an answer
-    sent: int = 0  # bytes
-    received: int = 0  # bytes
+    bytes_sent: int = 0
+    bytes_received: int = 0
     reopened: int = 0  # connections
-    busy: float = 0.0  # share of the window in which this process computed, or wanted to and had no core
+    busy: float = 0.0  # share of the window in which this process computed, or waited for a core to compute on
 
 
 class Connection(asyncio.Protocol):
-    """One connection, and the one request that may be under way on it."""
+    """A connection that carries one request at a time."""
 
     transport: asyncio.Transport
 
     def __init__(self, load: "Load") -> None:
         self.load = load
         self.parser = HttpResponseParser(self)
-        self.planned: float | None = None  # when the request under way should have started
+        self.planned: float | None = None  # when the current request should have started
         self.fault = "connection closed"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -72,11 +73,11 @@ class Connection(asyncio.Protocol):
 
     def send(self, planned: float, request: bytes) -> None:
         self.planned = planned
-        self.load.tally.sent += len(request)
+        self.load.tally.bytes_sent += len(request)
         self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
-        self.load.tally.received += len(data)
+        self.load.tally.bytes_received += len(data)
         try:
             self.parser.feed_data(data)
         except HttpParserError:
@@ -84,25 +85,35 @@ class Connection(asyncio.Protocol):
             self.transport.abort()
 
     def on_message_complete(self) -> None:
-        """Called by the parser."""
-        reusable = self.planned is not None and self.parser.should_keep_alive()  # else it answers what was not asked
+        """Handle the end of an answer. Called by the parser."""
+        # Without a current request, nobody asked for this answer.
+        reusable = self.planned is not None and self.parser.should_keep_alive()
         if self.planned is not None:
             planned, self.planned = self.planned, None
-            self.load.settle(planned, self.parser.get_status_code())
+            self.load.finish(planned, self.parser.get_status_code())
         if reusable:
-            self.load.free(self)
+            self.load.reuse(self)
         else:
             self.transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.load.open.discard(self)
         if self.planned is not None:
-            self.load.settle(self.planned, self.fault)
-        self.load.pump()
+            self.load.finish(self.planned, self.fault)
+        self.load.send_waiting()
 
 
 class Load:
-    """Sends requests, in turn and again from the first, and keeps the tally."""
+    """Sends requests in turn, starting again after the last one, and keeps the tally.
+
+    Args:
+        address: The host and port of the server.
+        requests: Complete HTTP requests.
+        connections: How many connections to open.
+        seconds: For how long requests start.
+        starts: When requests start, in seconds from the beginning, in order. None makes a closed loop.
+        max_wait_s: How many seconds to wait for connections at the start, and for answers at the end.
+    """
 
     def __init__(
         self,
@@ -110,147 +121,155 @@ class Load:
         requests: Sequence[bytes],
         connections: int,
         seconds: float,
-        moments: Iterator[float] | None = None,
-        patience: float = PATIENCE,
+        starts: Iterator[float] | None = None,
+        max_wait_s: float = MAX_WAIT_S,
     ) -> None:
-        """``moments`` are seconds from the start, in order, below ``seconds``; without them it is a closed loop."""
         self.address = address
         self.requests = itertools.cycle(requests)
         self.connections = connections
         self.seconds = seconds
-        self.patience = patience
-        self.closed_loop = moments is None
-        self.moments = moments or iter(())
-        self.upcoming = inf  # the next of them, on the clock
+        self.max_wait_s = max_wait_s
+        self.closed_loop = starts is None
+        self.starts = starts or iter(())
+        self.next_start = inf  # by perf_counter
         self.tally = Tally()
-        self.waiting: deque[float] = deque()  # planned moments of requests that no connection was free for
-        self.unsettled = 0  # requests that wait, or are under way
+        self.queue: deque[float] = deque()  # planned times of requests that wait for a connection
+        self.unfinished = 0  # requests that wait or have no answer yet
         self.open: set[Connection] = set()
         self.opening: set[asyncio.Task[None]] = set()
-        self.idle: list[Connection] = []  # the one used last is used first: a server closes those that idle
-        self.ended = asyncio.Event()  # no more requests are to start
-        self.settled = asyncio.Event()  # and all that did are done with
+        self.idle: list[Connection] = []  # the last one used is used first: a server closes connections that stay idle
+        self.stopped = asyncio.Event()  # no more requests start
+        self.finished = asyncio.Event()  # and all of them have ended
 
     async def run(self) -> Tally:
-        """Send for the given seconds, or until SIGINT, then wait for what is under way, or for another SIGINT.
+        """Send for the given time or until SIGINT. Then wait for the remaining answers, or for another SIGINT.
 
         Raises:
-            OSError: the connections could not be opened.
+            OSError: The connections could not be opened.
         """
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(self.patience):
+        async with asyncio.timeout(self.max_wait_s):
             await asyncio.gather(*(self.connect() for _ in range(self.connections)))
         loop.add_signal_handler(signal.SIGINT, self.interrupt)
-        # The loop's own timers are as coarse as a millisecond, which is longer than most answers take.
-        loop.add_signal_handler(signal.SIGALRM, self.due)
+        # The loop's own timers have a resolution of a millisecond, which is longer than most answers take.
+        loop.add_signal_handler(signal.SIGALRM, self.start_due_requests)
         try:
             computed, self.tally.started = core_seconds(), perf_counter()
-            self.upcoming = self.tally.started + next(self.moments, inf)
+            self.next_start = self.tally.started + next(self.starts, inf)
             for _ in range(self.connections if self.closed_loop else 0):
-                self.arrive(self.tally.started)
-            self.due()
+                self.enqueue(self.tally.started)
+            self.start_due_requests()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.ended.wait(), self.seconds)
-            self.due()
-            self.upcoming = inf
-            self.ended.set()
+                await asyncio.wait_for(self.stopped.wait(), self.seconds)
+            self.start_due_requests()
+            self.next_start = inf
+            self.stopped.set()
             self.tally.window = min(perf_counter() - self.tally.started, self.seconds)
             self.tally.busy = (core_seconds() - computed) / (perf_counter() - self.tally.started)
-            if self.unsettled:
+            if self.unfinished:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self.settled.wait(), self.patience)
+                    await asyncio.wait_for(self.finished.wait(), self.max_wait_s)
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             self.give_up()
         return self.tally
 
     def interrupt(self) -> None:
-        (self.settled if self.ended.is_set() else self.ended).set()
+        """Start no more requests. The second time, wait for no more answers."""
+        (self.finished if self.stopped.is_set() else self.stopped).set()
 
-    def due(self) -> None:
-        """Take in the requests that should have started by now, and set the alarm for the next."""
-        while self.upcoming <= (now := perf_counter()):
-            self.tally.lags.append(now - self.upcoming)
-            self.arrive(self.upcoming)
-            self.upcoming = self.tally.started + next(self.moments, inf)
-        self.pump()
-        if self.upcoming < inf:
-            signal.setitimer(signal.ITIMER_REAL, max(self.upcoming - perf_counter(), 1e-6))  # 0 would set none
+    def start_due_requests(self) -> None:
+        """Enqueue the requests that should have started by now, and set the timer for the next one."""
+        while self.next_start <= (now := perf_counter()):
+            self.tally.lags.append(now - self.next_start)
+            self.enqueue(self.next_start)
+            self.next_start = self.tally.started + next(self.starts, inf)
+        self.send_waiting()
+        if self.next_start < inf:
+            signal.setitimer(signal.ITIMER_REAL, max(self.next_start - perf_counter(), 1e-6))  # 0 would disarm it
 
-    def arrive(self, planned: float) -> None:
+    def enqueue(self, planned: float) -> None:
+        """Add a request to the queue."""
         self.tally.requests += 1
-        self.unsettled += 1
-        self.waiting.append(planned)
+        self.unfinished += 1
+        self.queue.append(planned)
 
-    def pump(self) -> None:
-        """Send what waits on connections that are free, and open those that were lost where they are needed."""
-        while self.waiting and self.idle:
+    def send_waiting(self) -> None:
+        """Send waiting requests on idle connections, and reopen lost connections if requests wait for them."""
+        while self.queue and self.idle:
             connection = self.idle.pop()
             if not connection.transport.is_closing():
-                connection.send(self.waiting.popleft(), next(self.requests))
-        missing = self.connections - len(self.open) - len(self.opening)
-        for _ in range(min(missing, len(self.waiting) - len(self.opening))):
+                connection.send(self.queue.popleft(), next(self.requests))
+        lost = self.connections - len(self.open) - len(self.opening)
+        for _ in range(min(lost, len(self.queue) - len(self.opening))):
             task = asyncio.create_task(self.reopen())
             self.opening.add(task)
-            task.add_done_callback(self.opened)
+            task.add_done_callback(self.on_reopened)
 
     async def connect(self) -> None:
+        """Open a connection.
+
+        Raises:
+            OSError: It was refused, or closed at once.
+        """
         loop = asyncio.get_running_loop()
         transport, connection = await loop.create_connection(lambda: Connection(self), *self.address)
         if transport.is_closing():
             raise ConnectionAbortedError("it was closed at once")
-        self.free(connection)
+        self.reuse(connection)
 
     async def reopen(self) -> None:
+        """Replace a lost connection. If that fails, a waiting request fails."""
         try:
             await self.connect()
             self.tally.reopened += 1
         except OSError:
-            await asyncio.sleep(PAUSE)
-            if self.waiting:
-                self.settle(self.waiting.popleft(), "no connection")
+            await asyncio.sleep(RECONNECT_PAUSE_S)
+            if self.queue:
+                self.finish(self.queue.popleft(), "no connection")
 
-    def opened(self, task: asyncio.Task[None]) -> None:
+    def on_reopened(self, task: asyncio.Task[None]) -> None:
         self.opening.discard(task)
-        self.pump()
+        self.send_waiting()
 
-    def free(self, connection: Connection) -> None:
+    def reuse(self, connection: Connection) -> None:
+        """Use a connection for the next request."""
         self.idle.append(connection)
-        self.pump()
+        self.send_waiting()
 
-    def settle(self, planned: float, outcome: int | str) -> None:
-        """Note how a request ended. In a closed loop the next one is due."""
+    def finish(self, planned: float, outcome: int | str) -> None:
+        """Record the end of a request: its status, or what happened instead. In a closed loop, the next one is due."""
         now = perf_counter()
-        self.unsettled -= 1
+        self.unfinished -= 1
         if isinstance(outcome, int) and 200 <= outcome < 300:
             self.tally.answered += 1
             self.tally.latencies.append(now - planned)
-            self.tally.last = now
+            self.tally.last_answer = now
         else:
             self.tally.errors[outcome] += 1
-        if not self.ended.is_set():
+        if not self.stopped.is_set():
             if self.closed_loop:
-                self.arrive(now)
-        elif not self.unsettled:
-            self.settled.set()
+                self.enqueue(now)
+        elif not self.unfinished:
+            self.finished.set()
 
     def give_up(self) -> None:
-        """Close everything. What has no answer yet has a latency of what it has waited at least, and is an error."""
+        """Close everything. A request without an answer is an error, and its latency is what it has waited so far."""
         now = perf_counter()
-        under_way = [connection.planned for connection in self.open if connection.planned is not None]
-        for planned in (*self.waiting, *under_way):
+        unanswered = [connection.planned for connection in self.open if connection.planned is not None]
+        for planned in (*self.queue, *unanswered):
             self.tally.latencies.append(now - planned)
             self.tally.errors["no answer"] += 1
-        self.waiting.clear()
+        self.queue.clear()
         for connection in self.open:
             connection.planned = None
             connection.transport.abort()
 
 
 def core_seconds() -> float:
-    """Seconds for which this process has computed, or has wanted to while others had its core."""
+    """Return for how many seconds this process has computed, or was ready to while others used its core."""
     try:
         kept_waiting = int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
-    except (OSError, IndexError):  # not Linux, or one that does not count it
+    except (OSError, IndexError):  # not Linux, or a kernel without this file's counts
         kept_waiting = 0.0
     return process_time() + kept_waiting

@@ -1,10 +1,6 @@
-"""The predict command: pictures -> what they are read as, here or by a running service.
-
-Knows nothing of how a service is asked: that is ``client.py``.
-"""
+"""``digitserve predict``: reads image files, locally or with a running service."""
 
 import argparse
-import asyncio
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -13,24 +9,30 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from app.cli.console import fail
-from app.cli.image_files import Found, find
+from app.cli.image_files import ImageFile, find_image_files
 from app.cli.progress import Progress
 from app.cli.results import Format, Outcome, Output, open_output
 from app.cli.settings_flags import add_flags, given_settings
 from app.errors import DigitserveError, ServiceError, UsageError
 from app.settings import Settings
 
-Tell = Callable[[Sequence[Outcome]], None]
-Reader = Callable[[Iterable[Found], Tell, Callable[[str], None]], None]  # the last is told what it waits for
+OnOutcomes = Callable[[Sequence[Outcome]], None]
+OnWait = Callable[[str], None]  # gets the reason for a wait
+Reader = Callable[[Iterable[ImageFile], OnOutcomes, OnWait], None]
 
-SUFFIXES: dict[str, Format] = {".csv": "csv", ".jsonl": "json", ".ndjson": "json"}
+FORMATS: dict[str, Format] = {".csv": "csv", ".jsonl": "json", ".ndjson": "json"}  # by the name of the output file
 EPILOG = """\
 examples:
   digitserve predict seven.png
   digitserve predict --url http://127.0.0.1:8000 --output digits.csv scans/
   digitserve predict --url http://127.0.0.1:8000 --output digits.csv --resume scans/
 
-exit status: 0 all were read, 1 some could not be, 2 wrong usage, 3 the model cannot be loaded, 130 Ctrl-C
+exit status:
+  0    every file was read
+  1    some files could not be read
+  2    wrong usage
+  3    the model cannot be loaded
+  130  Ctrl-C
 """
 
 
@@ -38,7 +40,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     """Add the command's parser."""
     parser = commands.add_parser("predict", help="read image files, locally or with a running service")
     parser.set_defaults(run=run)
-    parser.description = "Read pictures of digits: here, or with --url by a running service."
+    parser.description = "Read pictures of digits, locally or (with --url) with a running service."
     parser.epilog = EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
@@ -46,114 +48,120 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         nargs="+",
         type=Path,
         metavar="FILE",
-        help="PNG, JPEG, WebP, BMP or GIF; or a folder: all pictures in it and in its folders, by name",
+        help="a PNG, JPEG, WebP, BMP or GIF file, or a folder: all pictures in it and its subfolders, by name",
     )
-    parser.add_argument("--read", action="store_true", help="read a whole number from each, as POST /read does")
+    parser.add_argument("--read", action="store_true", help="read a whole number from each file, like POST /read")
 
-    output = parser.add_argument_group("what is written")
+    output = parser.add_argument_group("output")
     form = output.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON object per line: the file and the service's answer")
     form.add_argument(
-        "--json", action="store_true", help="a JSON object a line: the file, and what the service answers"
-    )
-    form.add_argument(
-        "--csv", action="store_true", help="a table with a header: file, digit, confidence, accepted, reason, error"
+        "--csv", action="store_true", help="CSV with a header: file, digit, confidence, accepted, reason, error"
     )
     output.add_argument(
         "--output",
         type=Path,
         metavar="FILE",
-        help="write to this file, as CSV or JSON lines; its name tells which, too",
+        help="write to this file; a name that ends in .csv or .jsonl selects the format",
     )
     output.add_argument(
         "--resume",
         action="store_true",
-        help="go on with a --output that was broken off, or begin it if it is not there",
+        help="continue the --output file of an interrupted run, or start it if it does not exist",
     )
 
     service = parser.add_argument_group("with a running service")
-    service.add_argument(
-        "--url", metavar="URL", help="have the service at this address read, such as http://127.0.0.1:8000"
-    )
-    service.add_argument("--api-key", metavar="KEY", help="the service's key, if it asks for one [DIGITS_API_KEY]")
+    service.add_argument("--url", metavar="URL", help="address of the service, such as http://127.0.0.1:8000")
+    service.add_argument("--api-key", metavar="KEY", help="API key, if the service requires one [DIGITS_API_KEY]")
     add_flags(
         parser.add_argument_group("without a service"), "model", "engine", "device", "threads", "cascade", "max_pixels"
     )
 
 
-def run(given: argparse.Namespace) -> int:
-    """Read pictures, and write what came of each in its place.
+def run(arguments: argparse.Namespace) -> int:
+    """Read pictures, and write the outcomes in order.
 
     Returns:
-        0 if all were read, 1 if not, 2 if it was asked for what cannot be, 130 if it was interrupted.
+        0 if every file was read, 1 if not, 2 if the arguments are wrong, 130 if interrupted.
 
     Raises:
-        StartupError, ValidationError: the model that is to read here cannot be had.
+        StartupError, ValidationError: The local model cannot be loaded.
     """
     try:
-        read = by_service(given) if given.url else here(given)
-        with open_output(given.output, output_format(given), given.read, given.resume) as output:
-            return carry_out(read, output, given)
+        read = make_service_reader(arguments) if arguments.url else make_local_reader(arguments)
+        with open_output(arguments.output, select_format(arguments), arguments.read, arguments.resume) as output:
+            return read_files(read, output, arguments)
     except UsageError as error:
         return fail(2, str(error))
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # whoever reads what we print has read enough, and Python is to flush no more to it
+    except BrokenPipeError:  # the reader of our output has closed it, so Python must not flush more into it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        return fail(1, f"{error.filename or given.output or 'standard output'}: {error.strerror or error}")
+        return fail(1, f"{error.filename or arguments.output or 'standard output'}: {error.strerror or error}")
 
 
-def output_format(given: argparse.Namespace) -> Format:
-    """What is asked for, by a flag or by the name of the file."""
-    if given.resume and not given.output:
-        raise UsageError("--resume goes on with the file that --output names")
-    if given.json or given.csv:
-        return "json" if given.json else "csv"
-    if not given.output:
-        return "words"
-    if found := SUFFIXES.get(given.output.suffix.lower()):
-        return found
-    raise UsageError(f"--output {given.output}: --csv or --json, or a name that ends in .csv or .jsonl, tells its form")
+def select_format(arguments: argparse.Namespace) -> Format:
+    """Return the format of the output: by a flag, or by the name of the file."""
+    if arguments.resume and not arguments.output:
+        raise UsageError("--resume needs --output")
+    if arguments.json or arguments.csv:
+        return "json" if arguments.json else "csv"
+    if not arguments.output:
+        return "text"
+    if format := FORMATS.get(arguments.output.suffix.lower()):
+        return format
+    raise UsageError(f"--output {arguments.output}: add --csv or --json, or use a name that ends in .csv or .jsonl")
 
 
-def carry_out(read: Reader, output: Output, given: argparse.Namespace) -> int:
-    """Read what is not in the output yet, and tell how it went."""
-    watched = sys.stderr.isatty() and (given.output is not None or not sys.stdout.isatty())
-    progress = Progress(sum(1 for _ in find(given.files)) if watched else 0, output.written, watched)
+def read_files(read: Reader, output: Output, arguments: argparse.Namespace) -> int:
+    """Read the files that the output does not have yet, and report problems. Return the exit status."""
+    visible = sys.stderr.isatty() and (arguments.output is not None or not sys.stdout.isatty())
+    total = sum(1 for _ in find_image_files(arguments.files)) if visible else 0
+    progress = Progress(total, output.count, visible)
 
-    def tell(outcomes: Sequence[Outcome]) -> None:
+    def on_outcomes(outcomes: Sequence[Outcome]) -> None:
         if not all(outcome.answer for outcome in outcomes):
-            progress.clear()  # standard error may be written to
+            progress.clear()  # errors may go to standard error
         output.write(outcomes)
-        progress.at(output.written, output.failed)
+        progress.update(output.count, output.failed)
 
-    ended = None
+    status, reason = 0, ""
     try:
-        read(output.missing(find(given.files)), tell, progress.note)
+        read(output.skip_done(find_image_files(arguments.files)), on_outcomes, progress.show)
     except KeyboardInterrupt:
-        ended = 130, "stopped"
+        status, reason = 130, "interrupted"
     except ServiceError as error:
-        ended = 1, str(error)
+        status, reason = 1, str(error)
     finally:
         progress.clear()
-    if ended:
-        status, reason = ended
-        go_on = "the same command with --resume goes on" if given.output else "--output and --resume could go on"
-        return fail(status, f"{reason}\ndigitserve: {output.written:,} done; {go_on}" if output.written else reason)
-    if output.failed and output_format(given) != "words":
-        print(f"digitserve: {output.failed:,} of {output.written:,} could not be read: see error", file=sys.stderr)
+    if status:
+        resume = (
+            "run the same command with --resume to continue"
+            if arguments.output
+            else "to be able to continue, use --output"
+        )
+        return fail(status, f"{reason}\ndigitserve: {output.count:,} done; {resume}" if output.count else reason)
+    if output.failed and select_format(arguments) != "text":
+        message = f"digitserve: {output.failed:,} of {output.count:,} could not be read; see the error field"
+        print(message, file=sys.stderr)
     return int(output.failed > 0)
 
 
-def by_service(given: argparse.Namespace) -> Reader:
-    """Have a running service read."""
-    url = checked_url(given.url)
-    if settings := given_settings(given):
-        raise UsageError(f"--{next(iter(settings)).replace('_', '-')} is for reading here, and the service has its own")
-    api_key = (given.api_key or os.environ.get("DIGITS_API_KEY", "")).strip()
+def make_service_reader(arguments: argparse.Namespace) -> Reader:
+    """Return a reader that uses a running service.
+
+    Raises:
+        UsageError: The arguments do not go together, or httpx is not installed.
+    """
+    url = check_url(arguments.url)
+    if settings := given_settings(arguments):
+        flag = f"--{next(iter(settings)).replace('_', '-')}"
+        raise UsageError(f"{flag} has no effect with --url, because the service has its own settings")
+    api_key = (arguments.api_key or os.environ.get("DIGITS_API_KEY", "")).strip()
     if not (api_key.isascii() and api_key.isprintable()):
-        raise UsageError("the API key has characters that no header can have")
+        raise UsageError("the API key contains characters that a header cannot contain")
     try:
         from app.cli.client import connect
     except ModuleNotFoundError as error:
@@ -161,32 +169,42 @@ def by_service(given: argparse.Namespace) -> Reader:
             raise
         raise UsageError("--url needs httpx: pip install 'digitserve[client]'") from None
 
-    def read(files: Iterable[Found], tell: Tell, note: Callable[[str], None]) -> None:
+    def read(images: Iterable[ImageFile], on_outcomes: OnOutcomes, on_wait: OnWait) -> None:
+        import asyncio
+
         async def read_all() -> None:
-            async with connect(url, api_key, given.read, on_wait=note) as client:
-                await client.read(files, tell)
+            async with connect(url, api_key, arguments.read, on_wait=on_wait) as client:
+                await client.read(images, on_outcomes)
 
         asyncio.run(read_all())
 
     return read
 
 
-def checked_url(text: str) -> str:
+def check_url(text: str) -> str:
+    """Return the URL if it is a valid address of a service.
+
+    Raises:
+        UsageError: It is not.
+    """
     try:
         url = urlsplit(text)
-        good = url.scheme in ("http", "https") and url.hostname and url.port != 0 and not url.query and not url.fragment
+        valid = (
+            url.scheme in ("http", "https") and url.hostname and url.port != 0 and not url.query and not url.fragment
+        )
     except ValueError:
-        good = False
-    if not good:
+        valid = False
+    if not valid:
         raise UsageError(f"--url {text} is not like http://127.0.0.1:8000")
     return text
 
 
-def here(given: argparse.Namespace) -> Reader:
-    """Load the model, and read without a service.
+def make_local_reader(arguments: argparse.Namespace) -> Reader:
+    """Load the model, and return a reader that uses it.
 
     Raises:
-        StartupError, ValidationError: it cannot be had.
+        UsageError: The arguments do not go together.
+        StartupError, ValidationError: The model cannot be loaded.
     """
     from app.http.schemas import prediction_to_dict, reading_to_dict
     from app.inference import model_folder
@@ -194,35 +212,35 @@ def here(given: argparse.Namespace) -> Reader:
     from app.inference.scores import score_pictures
     from app.recognition.digit import make_prediction, prepare_file
 
-    if given.api_key:
-        raise UsageError("--api-key is for a service, and there is no --url")
-    settings = Settings(**given_settings(given))
+    if arguments.api_key:
+        raise UsageError("--api-key needs --url")
+    settings = Settings(**given_settings(arguments))
     model = model_folder.load(settings.model)
     engine = open_engine(model, settings.engine, settings.device, settings.threads, settings.network)
     thresholds = model.manifest.thresholds(engine.name, settings.network)
 
-    def read_one(data: bytes) -> dict[str, Any]:
-        if given.read:
+    def answer(data: bytes) -> dict[str, Any]:
+        if arguments.read:
             from app.recognition.number import read_number
 
             reading = read_number(data, settings.max_pixels, engine, thresholds, model.manifest.id)
             return reading_to_dict(reading)
         picture = prepare_file(data, settings.max_pixels)
-        scored = None if picture.blank else score_pictures(engine, [picture.pixels]).to_list()[0]
-        return prediction_to_dict(make_prediction(picture, scored, thresholds, model.manifest.id))
+        score = None if picture.blank else score_pictures(engine, [picture.pixels]).to_list()[0]
+        return prediction_to_dict(make_prediction(picture, score, thresholds, model.manifest.id))
 
-    def outcome_of(file: str, error: str | None) -> Outcome:
+    def read_file(file: str, error: str | None) -> Outcome:
         if error:
             return Outcome(file, None, error)
         try:
-            return Outcome(file, read_one(Path(file).read_bytes()))
+            return Outcome(file, answer(Path(file).read_bytes()))
         except OSError as fault:
             return Outcome(file, None, fault.strerror)
         except DigitserveError as fault:
             return Outcome(file, None, str(fault))
 
-    def read(files: Iterable[Found], tell: Tell, note: Callable[[str], None]) -> None:
-        for file, error in files:
-            tell([outcome_of(file, error)])
+    def read(images: Iterable[ImageFile], on_outcomes: OnOutcomes, on_wait: OnWait) -> None:
+        for file, error in images:
+            on_outcomes([read_file(file, error)])
 
     return read

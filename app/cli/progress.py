@@ -1,41 +1,44 @@
-"""How far a run is, in a line on a terminal that is written over. Knows nothing of what is done."""
+"""A progress bar: one line on a terminal that is overwritten."""
 
 import os
 import sys
 from time import monotonic
 
-EVERY = 0.1  # seconds
-WIDTH = 30
+REFRESH_INTERVAL_S = 0.1
+BAR_WIDTH = 30
 
 
 class Progress:
-    """Shows what it is told; nothing where nobody looks.
+    """Shows progress on standard error.
 
     Args:
-        total: how many there are to do.
-        done: of them when this run starts.
-        shown: whether somebody looks.
+        total: How many files there are.
+        done: How many of them earlier runs have read.
+        visible: Whether to show anything.
     """
 
-    def __init__(self, total: int, done: int, shown: bool) -> None:
-        self._total, self._shown = max(total, 1), shown
-        self._started, self._before = monotonic(), done
-        self._due = self._started
+    def __init__(self, total: int, done: int, visible: bool) -> None:
+        self._total, self._visible = max(total, 1), visible
+        self._started, self._done_before = monotonic(), done
+        self._next_refresh = self._started
 
-    def at(self, done: int, failed: int) -> None:
-        if not self._shown or (now := monotonic()) < self._due:
+    def update(self, done: int, failed: int) -> None:
+        """Show how many files are done, and how many of them could not be read."""
+        if not self._visible or (now := monotonic()) < self._next_refresh:
             return
-        self._due = now + EVERY
-        rate = (done - self._before) / max(now - self._started, 1e-6)
-        bar = "#" * round(WIDTH * min(done / self._total, 1))
-        not_read = f"  {failed:,} could not be read" if failed else ""
-        self.note(f"[{bar:<{WIDTH}}] {done:,} of {self._total:,}  {rate:,.0f}/s{not_read}")
+        self._next_refresh = now + REFRESH_INTERVAL_S
+        rate = (done - self._done_before) / max(now - self._started, 1e-6)
+        bar = "#" * round(BAR_WIDTH * min(done / self._total, 1))
+        failures = f"  {failed:,} could not be read" if failed else ""
+        self.show(f"[{bar:<{BAR_WIDTH}}] {done:,} of {self._total:,}  {rate:,.0f}/s{failures}")
 
-    def note(self, text: str) -> None:
-        if self._shown:
+    def show(self, text: str) -> None:
+        """Replace the line."""
+        if self._visible:
             columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80
-            sys.stderr.write(f"\r{text[: columns - 1]}\x1b[K")  # what goes on in a second line cannot be written over
+            sys.stderr.write(f"\r{text[: columns - 1]}\x1b[K")  # a text that wraps could not be overwritten
             sys.stderr.flush()
 
     def clear(self) -> None:
-        self.note("")
+        """Remove the line."""
+        self.show("")

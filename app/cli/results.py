@@ -1,7 +1,7 @@
-"""Where outcomes are written as they come: standard output, or a file that a later run can go on with.
+"""Writes the results of ``digitserve predict`` to standard output, or to a file that a later run can continue.
 
-Outcomes are appended in order. Whenever the writer was killed, the file has all of them up to some moment, and perhaps
-a part of the next, which is cut off by the run that goes on. Knows nothing of how an outcome comes to be.
+Results are appended in order. If the run is killed, the file has all results up to some moment, and perhaps a part of
+the next. A run with ``--resume`` cuts off that part.
 """
 
 import csv
@@ -14,42 +14,44 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
-from app.cli.image_files import Found
+from app.cli.image_files import ImageFile
 from app.errors import UsageError
 
-Format = Literal["words", "json", "csv"]
+Format = Literal["text", "json", "csv"]
 
 
 class Outcome(NamedTuple):
-    file: str
-    answer: dict[str, Any] | None  # as POST /predict or POST /read answers it
-    error: str | None = None  # why there is no answer
+    """The answer for a file, or the reason why there is none."""
 
-    def in_words(self) -> str:
-        """This in a line."""
+    file: str
+    answer: dict[str, Any] | None  # as POST /predict or POST /read answers
+    error: str | None = None
+
+    def to_text(self) -> str:
+        """Return one line for people."""
         if self.answer is None:
             return f"{self.file}: {self.error}\n"
         if self.answer["confidence"] is None:
             return f"{self.file}: nothing ({self.answer['reason']})\n"
-        read = self.answer["text"].replace("\n", " ") if "text" in self.answer else self.answer["digit"]
+        text = self.answer["text"].replace("\n", " ") if "text" in self.answer else self.answer["digit"]
         doubt = "" if self.answer["accepted"] else f"  not accepted: {self.answer['reason']}"
-        return f"{self.file}: {read}  {self.answer['confidence']:.2%}{doubt}\n"
+        return f"{self.file}: {text}  {self.answer['confidence']:.2%}{doubt}\n"
 
-    def as_json(self) -> str:
-        """This as a line of JSON: the file and the answer's own fields, or the file and the error."""
+    def to_json(self) -> str:
+        """Return a line of JSON: the file and the fields of the answer, or the file and the error."""
         return json.dumps({"file": self.file, **(self.answer or {"error": self.error})}) + "\n"
 
-    def as_csv(self, columns: Sequence[str]) -> str:
-        """This as a record of CSV."""
+    def to_csv(self, columns: Sequence[str]) -> str:
+        """Return a CSV record."""
         values = {"file": self.file, "error": self.error, **(self.answer or {})}
-        return csv_record([values.get(column) for column in columns])
+        return to_csv_record([values.get(column) for column in columns])
 
 
-def csv_record(values: Sequence[object]) -> str:
-    """A record of CSV, as RFC 4180 quotes it; ``true`` and ``false`` as JSON has them, and nothing for None."""
+def to_csv_record(values: Sequence[object]) -> str:
+    """Return a CSV record, quoted as in RFC 4180. Booleans are ``true`` and ``false``, and None is an empty field."""
     record = io.StringIO()
-    plain = [str(value).lower() if isinstance(value, bool) else value for value in values]
-    csv.writer(record, lineterminator="\r\n").writerow(plain)  # so that either in a value is quoted
+    fields = [str(value).lower() if isinstance(value, bool) else value for value in values]
+    csv.writer(record, lineterminator="\r\n").writerow(fields)  # so that it quotes values with either character
     return record.getvalue().removesuffix("\r\n") + "\n"
 
 
@@ -57,17 +59,17 @@ def csv_record(values: Sequence[object]) -> str:
 def open_output(
     file: Path | None, format: Format, whole_numbers: bool = False, resume: bool = False
 ) -> Iterator["Output"]:
-    """Open a file, or standard output where there is none.
+    """Open a file, or standard output.
 
     Args:
-        file: where to write to; made if it is not there.
-        format: words are for people; a file of them cannot be gone on with.
-        whole_numbers: whether the answers are those of ``POST /read``.
-        resume: whether to go on with what is in the file already.
+        file: The file to write. It is created if it does not exist. None means standard output.
+        format: The format. A file in the ``text`` format cannot be continued.
+        whole_numbers: Whether the answers come from ``POST /read``.
+        resume: Whether to continue the file if it exists.
 
     Raises:
-        UsageError: there is something in the file, and it is not to be gone on with, or cannot be.
-        OSError: the file cannot be opened.
+        UsageError: The file exists and is not to be continued, or cannot be.
+        OSError: The file cannot be opened.
     """
     if file is None:
         yield Output(sys.stdout.buffer, format, whole_numbers)
@@ -75,11 +77,11 @@ def open_output(
     with file.open("ab+") as stream:
         output = Output(stream, format, whole_numbers)
         if stream.tell() and not resume:
-            raise UsageError(f"{file} is there already; --resume goes on with it")
+            raise UsageError(f"{file} already exists; --resume continues it")
         try:
-            output.take_up()
+            output.load_earlier_results()
         except (ValueError, csv.Error) as error:
-            raise UsageError(f"{file} cannot be gone on with: {error}") from None
+            raise UsageError(f"{file} cannot be continued: {error}") from None
         yield output
 
 
@@ -88,71 +90,71 @@ class Output:
 
     def __init__(self, stream: BinaryIO, format: Format, whole_numbers: bool = False) -> None:
         self._stream, self._format = stream, format
-        self._read = "text" if whole_numbers else "digit"
-        self._columns = ("file", self._read, "confidence", "accepted", "reason", "error")
-        self._head = csv_record(self._columns) if format == "csv" else ""  # until it is written, with the first outcome
-        self._done: Counter[str] = Counter()  # a file may be named twice, and then has two outcomes
-        self.written = 0  # outcomes, those of earlier runs included
-        self.failed = 0  # of them without an answer
+        self._answer_field = "text" if whole_numbers else "digit"
+        self._columns = ("file", self._answer_field, "confidence", "accepted", "reason", "error")
+        self._header = to_csv_record(self._columns) if format == "csv" else ""  # empty once it is written
+        self._done: Counter[str] = Counter()  # counts, because a file that is named twice has two outcomes
+        self.count = 0  # outcomes in the output, including those of earlier runs
+        self.failed = 0  # how many of them have no answer
 
-    def take_up(self) -> None:
-        """Learn what an earlier run wrote, and cut off what it could not finish.
+    def load_earlier_results(self) -> None:
+        """Read which files earlier runs have done, and cut off an incomplete result.
 
         Raises:
-            ValueError, csv.Error: that is not what such a run writes.
+            ValueError, csv.Error: The file is not one that such a run writes.
         """
         self._stream.seek(0)
         end = 0
-        for after, file, failed in self._csv() if self._format == "csv" else self._json():
+        for after, file, failed in self._read_csv() if self._format == "csv" else self._read_json():
             end = after
             if file is not None:
                 self._done[file] += 1
-                self.written += 1
+                self.count += 1
                 self.failed += failed
         self._stream.truncate(end)
         if end:
-            self._head = ""
+            self._header = ""
 
-    def missing(self, found: Iterable[Found]) -> Iterator[Found]:
-        """Leave out the files that earlier runs have done."""
-        for each in found:
-            if self._done[each.file]:
-                self._done[each.file] -= 1
+    def skip_done(self, images: Iterable[ImageFile]) -> Iterator[ImageFile]:
+        """Return only the files that earlier runs have not done."""
+        for image in images:
+            if self._done[image.file]:
+                self._done[image.file] -= 1
             else:
-                yield each
+                yield image
 
     def write(self, outcomes: Sequence[Outcome]) -> None:
-        """Write these, and hand them to the system at once. In words, what has no answer goes to standard error."""
-        self.written += len(outcomes)
+        """Write outcomes and flush them. In the ``text`` format, errors go to standard error."""
+        self.count += len(outcomes)
         self.failed += sum(outcome.answer is None for outcome in outcomes)
-        told, self._head = self._head + "".join(map(self._told, outcomes)), ""
-        self._stream.write(told.encode(errors="surrogateescape"))  # names of files that are no UTF-8 stay as they are
+        text, self._header = self._header + "".join(map(self._format_outcome, outcomes)), ""
+        self._stream.write(text.encode(errors="surrogateescape"))  # keeps file names that are not UTF-8
         self._stream.flush()
 
-    def _told(self, outcome: Outcome) -> str:
+    def _format_outcome(self, outcome: Outcome) -> str:
         if self._format == "json":
-            return outcome.as_json()
+            return outcome.to_json()
         if self._format == "csv":
-            return outcome.as_csv(self._columns)
+            return outcome.to_csv(self._columns)
         if outcome.answer is None:
-            sys.stderr.write(outcome.in_words())
+            sys.stderr.write(outcome.to_text())
             return ""
-        return outcome.in_words()
+        return outcome.to_text()
 
-    def _json(self) -> Iterator[tuple[int, str, bool]]:
-        """Each whole line: where it ends, in bytes, its file, and whether that has no answer."""
+    def _read_json(self) -> Iterator[tuple[int, str, bool]]:
+        """Return for each complete line: where it ends in bytes, its file, and whether it has an error."""
         end = 0
         for line in self._stream:
             if not line.endswith(b"\n"):
                 return
             end += len(line)
             row = json.loads(line)
-            if not isinstance(row, dict) or "file" not in row or not row.keys() & {self._read, "error"}:
-                raise ValueError(f"a line of it has no file with a {self._read}")
+            if not isinstance(row, dict) or "file" not in row or not row.keys() & {self._answer_field, "error"}:
+                raise ValueError(f"a line has no file with a {self._answer_field}")
             yield end, row["file"], "error" in row
 
-    def _csv(self) -> Iterator[tuple[int, str | None, bool]]:
-        """The same of each whole record; the header has no file."""
+    def _read_csv(self) -> Iterator[tuple[int, str | None, bool]]:
+        """Return the same for each complete record. The header has no file."""
         end, at_end = 0, False
 
         def lines() -> Iterator[str]:
@@ -174,8 +176,8 @@ class Output:
             yield end, None, False
             for record in records:
                 if len(record) != len(self._columns):
-                    raise ValueError(f"line {records.line_num} has not {len(self._columns)} fields")
+                    raise ValueError(f"line {records.line_num} does not have {len(self._columns)} fields")
                 yield end, record[0], bool(record[-1])
         except csv.Error:
-            if not at_end:  # else the record is torn within quotes
+            if not at_end:  # at the end, the record is only cut off within quotes
                 raise

@@ -10,7 +10,7 @@ def add_flags(parser: "argparse.ArgumentParser | argparse._ArgumentGroup", *name
     """Add a flag for each named setting, or for all of them. A flag that is not given is left to the environment."""
     for name, field in Settings.model_fields.items():
         if not names or name in names:
-            default = "the released model" if name == "model" else field.default
+            default = "the released model" if name == "model" else "none" if field.default == "" else field.default
             parser.add_argument(
                 f"--{name.replace('_', '-')}",
                 dest=name,

@@ -1,1 +1,1 @@
-"""http."""
+"""The HTTP API: middleware, routes, and what turns requests into values and values into responses."""

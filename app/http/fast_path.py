@@ -1,7 +1,7 @@
-"""The short way to ``POST /predict`` and ``/v2/models/NAME/infer``, for the form that nearly every request has.
+"""A fast path around FastAPI for ``POST /predict`` and ``POST /v2/models/NAME/infer`` without a query.
 
-Routing a request, solving its dependencies and writing its answer take FastAPI longer than reading a digit takes us. A
-request without a query needs none of that, and goes to the same function directly; every other request goes on.
+FastAPI needs longer to route a request, resolve its dependencies and write its response than we need to read a digit. A
+request without a query needs none of that: it goes straight to the function that the route would call.
 """
 
 from collections.abc import Awaitable, Callable
@@ -18,40 +18,40 @@ from app.http.routes.open_inference import read_tensor
 from app.http.routes.predict import read_digit
 from app.http.state import ServiceState
 
-Answer = Callable[[Scope, Receive, ServiceState], Awaitable[tuple[bytes, RawHeaders]]]
+Handler = Callable[[Scope, Receive, ServiceState], Awaitable[tuple[bytes, RawHeaders]]]
 
 
 class FastPath:
-    """ASGI middleware around the whole app, with nothing but ``Observe`` outside it."""
+    """ASGI middleware directly around the FastAPI app. It passes on every request that it does not answer."""
 
     def __init__(self, app: FastAPI) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = None
+        handler = None
         if scope["type"] == "http" and scope["method"] == "POST" and not scope["query_string"]:
             service: ServiceState = scope["state"]["service"]
-            answer = answers(scope, service)
-        if answer is None:
+            handler = select_handler(scope, service)
+        if handler is None:
             await self.app(scope, receive, send)
             return
         try:
-            body, headers = await answer(scope, receive, service)
+            body, headers = await handler(scope, receive, service)
         except DigitserveError as error:
             await problem_response(scope, error)(scope, receive, send)
         except ClientDisconnect:
             pass
         except Exception as error:
             await (await on_unexpected_error(Request(scope), error))(scope, receive, send)
-            raise  # for the server's log
+            raise  # so that the server logs it
         else:
             headers.append((b"content-length", b"%d" % len(body)))
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": body})
 
 
-def answers(scope: Scope, service: ServiceState) -> Answer | None:
-    """What answers a POST to this address, if the short way leads there."""
+def select_handler(scope: Scope, service: ServiceState) -> Handler | None:
+    """Return the handler of a POST to this path, or None if the path is not on the fast path."""
     path = scope["path"].removeprefix(scope["root_path"])
     if path == "/predict":
         scope["path_label"] = path

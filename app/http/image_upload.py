@@ -1,6 +1,7 @@
-"""The body of a request to the images in it.
+"""Extracts the images from the body of a request.
 
-There are three forms: ``multipart/form-data`` with file parts, the image itself, and JSON ``{"image": "<base64>"}``.
+A body has one of three forms: ``multipart/form-data`` with file parts, the image itself, or JSON
+``{"image": "<base64>"}``.
 """
 
 import base64
@@ -30,10 +31,10 @@ def extract_image(content_type: bytes, body: bytes) -> bytes:
         UnsupportedMediaError: The body has none of the three forms.
     """
     if plain := BOUNDARY.fullmatch(content_type):
-        return only_file(read_files(plain[1], body, max_files=1))
+        return require_one_file(read_files(plain[1], body, max_files=1))
     kind, options = parse_options_header(content_type or b"application/octet-stream")
     if kind == b"multipart/form-data":
-        return only_file(read_files(options.get(b"boundary", b""), body, max_files=1))
+        return require_one_file(read_files(options.get(b"boundary", b""), body, max_files=1))
     if kind.startswith(b"image/") or kind == b"application/octet-stream":
         return require_content(body)
     if kind == b"application/json":
@@ -94,7 +95,7 @@ def read_json(body: bytes) -> bytes:
         raise MalformedRequestError("The image is not valid base64.") from None
 
 
-def only_file(files: list[bytes]) -> bytes:
+def require_one_file(files: list[bytes]) -> bytes:
     """Return the file of a form that must have one. Raise MalformedRequestError if it has none or an empty one."""
     if len(files) != 1:
         raise MalformedRequestError("The form has no file. Send one, for example with -F file=@digit.png.")

@@ -57,7 +57,7 @@ def parse_files(boundary: bytes, body: bytes, max_files: int) -> list[bytes]:
         raise MalformedRequestError("The multipart/form-data content type has no boundary.")
     form = Form(max_files)
     try:
-        parser = form.parser(boundary)
+        parser = form.make_parser(boundary)
         parser.write(body)
         parser.finalize()
     except FormParserError:
@@ -80,8 +80,8 @@ class Form:
         self._disposition = b""
         self._file: bytearray | None = None  # the current part, if it is a file
 
-    def parser(self, boundary: bytes) -> MultipartParser:
-        """Return a parser that fills this form."""
+    def make_parser(self, boundary: bytes) -> MultipartParser:
+        """Create a parser that fills this form."""
         return MultipartParser(
             boundary,
             {

@@ -58,9 +58,8 @@ def correct_openapi(app: FastAPI) -> None:
             document = generate()
             schemas = document["components"]["schemas"]
             request = InferenceRequest.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas.update(
-                request.pop("$defs"), InferenceRequest=request
-            )  # FastAPI does not see it: the body may be binary
+            # FastAPI does not know this schema, because the route reads the body itself: it may be binary.
+            schemas.update(request.pop("$defs"), InferenceRequest=request)
             for path, operations in document["paths"].items():
                 for operation in operations.values():
                     if "HTTPValidationError" in str(operation["responses"].get("422")):

@@ -47,7 +47,7 @@ HEADERS = {
     413: {"Connection": "close"},
     503: {"Retry-After": "1"},  # seconds
 }
-REJECTED = frozenset({401, 408, 503, 504})  # refused because of load or of who asks; counted by slug
+REJECTED = frozenset({401, 408, 503, 504})  # refusals because of load, slowness or a missing key; counted by slug
 # Answers to connections that never sent a complete request: status -> (slug, title, detail).
 CONNECTION_PROBLEMS = {
     400: ("malformed-http", "Invalid HTTP", "The request is not valid HTTP/1.1."),
@@ -67,7 +67,7 @@ def make_problem(status: int, slug: str, title: str, detail: str, request_id: st
 def error_response(
     scope: Scope, status: int, slug: str, title: str, detail: str, headers: dict[str, str] | None = None
 ) -> JSONResponse:
-    """Answer with an error: as a problem, or under ``/v2`` in the form of that protocol."""
+    """Answer with an error: as a problem, or under ``/v2`` in that protocol's form."""
     if scope["path"].startswith(f"{scope['root_path']}/v2"):
         return JSONResponse({"error": detail}, status, headers=headers)
     problem = make_problem(status, slug, title, detail, scope["state"]["request_id"])
@@ -86,12 +86,12 @@ def problem_response(scope: Scope, error: DigitserveError) -> JSONResponse:
 
 
 def problem_of_item(scope: Scope, error: DigitserveError) -> Problem:
-    """Describe an error of the table as one of several answers."""
+    """Describe an error of the table as the answer for one of several pictures."""
     return make_problem(*TABLE[type(error)], str(error), scope["state"]["request_id"])
 
 
 def connection_problem(status: int) -> bytes:
-    """Return a complete HTTP response for a connection that never sent a complete request. It closes the connection."""
+    """Return the response for a connection that never sent a complete request. It says that the connection closes."""
     request_id = f"{getrandbits(64):016x}"
     body = make_problem(status, *CONNECTION_PROBLEMS[status], request_id).model_dump_json().encode()
     retry = "retry-after: 1\r\n" if status == 503 else ""
@@ -119,19 +119,19 @@ async def on_http_error(request: Request, error: Exception) -> Response:
 
 
 async def on_invalid_parameter(request: Request, error: Exception) -> Response:
-    """Answer a parameter that does not fit a route: which one and why, but never the value."""
+    """Answer an invalid parameter: say which one and why, but never repeat its value."""
     assert isinstance(error, RequestValidationError)
     detail = f"{describe_first_error(error.errors())}."
     return error_response(request.scope, *TABLE[errors.MalformedRequestError], detail)
 
 
 async def on_disconnect(request: Request, error: Exception) -> Response:
-    """Answer a client that disconnected before its body was complete. Nobody reads this."""
+    """Answer a client that disconnected before its body was complete. The client does not get this response."""
     return Response(status_code=400)
 
 
 async def on_unexpected_error(request: Request, error: Exception) -> Response:
-    """Answer an error of ours without its cause, which the server logs."""
+    """Answer an unexpected exception without its cause, which the server logs."""
     return error_response(
         request.scope,
         500,

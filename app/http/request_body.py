@@ -49,18 +49,18 @@ async def receive_body(scope: Scope, receive: Receive, service: ServiceState, li
 
 async def receive_rest(first: bytes, receive: Receive, service: ServiceState, limit: int) -> tuple[bytes, Message]:
     """Receive the rest of a body, up to a little more than the limit. Return the body and the last message."""
-    body, held = bytearray(first), 0
+    body, held_bytes = bytearray(first), 0
     try:
         while True:
             message = await receive()
             part: bytes = message.get("body", b"")
             service.admission.hold_bytes(len(part))
-            held += len(part)
+            held_bytes += len(part)
             body += part
             if not message.get("more_body") or len(body) > limit:
                 return bytes(body), message
     finally:
-        service.admission.hold_bytes(-held)
+        service.admission.hold_bytes(-held_bytes)
 
 
 def body_too_large(limit: int) -> BodyTooLargeError:

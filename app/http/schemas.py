@@ -1,6 +1,6 @@
-"""What the API accepts and answers, as the OpenAPI document shows it, and how answers become JSON.
+"""The requests and responses of the API as the OpenAPI document shows them, and how answers become JSON.
 
-The answers themselves are dataclasses of ``recognition/answers.py``.
+The answers themselves are the dataclasses in ``recognition/answers.py``.
 """
 
 from typing import Any, Literal
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from app.inference.model_folder import Thresholds
 from app.recognition.answers import Explanation, Prediction, Reading
 
-# A digit of MNIST's training split as a PNG of 28x28, for the examples in the OpenAPI document.
+# A digit from MNIST's training split as a 28x28 PNG, for the examples in the OpenAPI document.
 EXAMPLE_DIGIT = 5
 EXAMPLE_IMAGE = (
     "iVBORw0KGgoAAAANSUhEUgAAABwAAAAcCAAAAABXZoBIAAAA/UlEQVR42mNgGMyAWUhIqK5jvdSy/9/rGRgYGFhgEnJsVjYCwQwM"
@@ -32,7 +32,7 @@ EXAMPLE_PREDICTION = {
 
 
 class Answer(BaseModel):
-    """A frozen answer. Its fields have no defaults, so that the schema lists all of them as required."""
+    """The base of the responses: frozen, and without defaults, so that the schema lists every field as required."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -46,35 +46,35 @@ class ImageBody(BaseModel):
 
 
 class Problem(Answer):
-    """An error, as RFC 9457 has it (application/problem+json)."""
+    """An error in the form of RFC 9457 (application/problem+json)."""
 
-    type: str = Field(description="which kind of error; stable", examples=["urn:problem-type:digitserve:broken-image"])
-    title: str = Field(description="that kind in words")
-    status: int = Field(description="the HTTP status, again")
-    detail: str = Field(description="what is wrong with this request, and what to do")
+    type: str = Field(description="the kind of error; stable", examples=["urn:problem-type:digitserve:broken-image"])
+    title: str = Field(description="the kind of error in words")
+    status: int = Field(description="the HTTP status")
+    detail: str = Field(description="what is wrong with this request, and how to correct it")
     request_id: str = Field(description="the X-Request-ID of this request")
 
 
 class Batch(Answer):
-    """An answer for each picture of a request, in order."""
+    """An answer for each picture of a request."""
 
     predictions: list[Prediction | Problem] = Field(
-        description="in the order of the files; a picture that cannot be read has its problem in its place"
+        description="in the order of the files; a picture that cannot be read has a problem instead"
     )
 
 
 class Health(Answer):
-    """Whether the service is well."""
+    """The state of the service."""
 
     status: Literal["ok"]
 
 
 class ModelInfo(Answer):
-    """The model that answers."""
+    """The model that the service uses."""
 
     name: str
     version: str
-    sha256: str = Field(description="of the manifest, and through it of every file of the model")
+    sha256: str = Field(description="of the manifest, which contains the SHA-256 of every other file")
     created: str
     networks: dict[str, Any] = Field(description="architecture, parameters and multiply-adds of each network")
     training: dict[str, Any] = Field(description="recipe, seed and data")
@@ -82,19 +82,19 @@ class ModelInfo(Answer):
 
 
 class Limits(Answer):
-    """What a request may be."""
+    """The limits on requests."""
 
     max_body_bytes: int
     max_pixels: int
-    max_inflight: int = Field(description="complete requests that may wait for an answer")
-    max_inflight_pixels: int = Field(description="pixels of large pictures that may be under way at once")
+    max_inflight: int = Field(description="complete requests that may wait for an answer at the same time")
+    max_inflight_pixels: int = Field(description="pixels of large pictures that may be decoded at the same time")
     max_batch: int = Field(description="pictures in one request")
     max_batch_bytes: int
-    deadline_ms: int = Field(description="from a request's last byte; in a batch, for each 16 of its pictures")
+    deadline_ms: int = Field(description="from the last byte of the request; a batch gets it again per 16 pictures")
 
 
 class Reload(Answer):
-    """What came of the last look for a new model."""
+    """The result of the last reload of the model."""
 
     outcome: Literal["taken", "unchanged", "failed"]
     at: str = Field(description="ISO 8601, UTC")
@@ -102,15 +102,15 @@ class Reload(Answer):
 
 
 class Info(Answer):
-    """What runs here."""
+    """What the service is running."""
 
-    version: str = Field(description="of digitserve")
+    version: str = Field(description="the version of digitserve")
     model: ModelInfo
     engine: Literal["onnxruntime", "torch"]
     device: str
     limits: Limits
     thresholds: Thresholds
-    last_reload: Reload | None = Field(None, description="null where there was none since the start")
+    last_reload: Reload | None = Field(None, description="null if there was none since the start")
 
 
 PREDICTION = TypeAdapter(Prediction).serializer
@@ -119,7 +119,7 @@ EXPLANATION = TypeAdapter(Explanation).serializer
 
 
 def prediction_to_json(prediction: Prediction) -> bytes:
-    """Serialise a prediction as the service answers it: without a preview, unless it was requested."""
+    """Serialise a prediction as the API sends it: without the preview, unless it was requested."""
     return PREDICTION.to_json(prediction, exclude_defaults=True)
 
 
@@ -130,7 +130,7 @@ def prediction_to_dict(prediction: Prediction) -> dict[str, Any]:
 
 
 def reading_to_json(reading: Reading) -> bytes:
-    """Serialise a reading as the service answers it."""
+    """Serialise a reading as the API sends it."""
     return READING.to_json(reading)
 
 
@@ -141,5 +141,5 @@ def reading_to_dict(reading: Reading) -> dict[str, Any]:
 
 
 def explanation_to_json(explanation: Explanation) -> bytes:
-    """Serialise an explanation as the service answers it."""
+    """Serialise an explanation as the API sends it."""
     return EXPLANATION.to_json(explanation)

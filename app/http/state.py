@@ -61,7 +61,7 @@ class ServiceState:
 
     def update_queue_size(self) -> None:
         """Set the metric for how many pictures wait."""
-        self.metrics.queue_size.set(self.model.scheduler.waiting)
+        self.metrics.queue_size.set(self.model.scheduler.queue_size)
 
     def lease_model(self) -> "ModelLease":
         """Return a context manager for a request whose body is complete. It gives the model for the answer.
@@ -84,7 +84,7 @@ class ServiceState:
             if picture := decode_plain_png(data, min(SMALL_PICTURE_PIXELS, self.settings.max_pixels)):
                 return prepare_picture(picture, mode)
             image = open_image(data, self.settings.max_pixels)
-            if image.pixels <= SMALL_PICTURE_PIXELS:
+            if image.pixel_count <= SMALL_PICTURE_PIXELS:
                 return prepare_picture(image.decode(), mode)
         return await self.process_in_pool(
             image or data, deadline, lambda opened: prepare_picture(opened.decode(), mode)
@@ -96,7 +96,7 @@ class ServiceState:
         """Process a picture in the pool and count its pixels meanwhile. Raises what ``prepare`` raises."""
         if isinstance(image, bytes):
             image = await self._run_in_pool(deadline, open_image, image, self.settings.max_pixels)
-        with self.admission.holding_pixels(image.pixels):
+        with self.admission.holding_pixels(image.pixel_count):
             return await self._run_in_pool(deadline, process, image)
 
     async def _run_in_pool(

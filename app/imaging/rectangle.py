@@ -1,4 +1,4 @@
-"""Rectangles of pixels. Knows nothing of what is in them."""
+"""Rectangles of pixels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Rectangle:
-    """A rectangle of pixels, half open: ``right`` and ``bottom`` are the first that are outside."""
+    """A half-open rectangle of pixels: the column ``right`` and the row ``bottom`` are outside."""
 
     left: int
     top: int
@@ -22,45 +22,47 @@ class Rectangle:
         return self.bottom - self.top
 
     @property
-    def size(self) -> int:
+    def longer_side(self) -> int:
         return max(self.width, self.height)
 
     @property
     def slices(self) -> tuple[slice, slice]:
+        """The index that selects the rectangle in an array ``(H, W)``."""
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
-    def holds(self, other: "Rectangle") -> bool:
-        return (
-            self.left < other.left and self.top < other.top and other.right < self.right and other.bottom < self.bottom
-        )
-
-    def within(self, outer: "Rectangle") -> tuple[slice, slice]:
-        """Where this box is in pixels cut out by another that holds it."""
+    def slices_in(self, outer: "Rectangle") -> tuple[slice, slice]:
+        """Return the index that selects the rectangle in an array that was itself selected by ``outer``."""
         return (
             slice(self.top - outer.top, self.bottom - outer.top),
             slice(self.left - outer.left, self.right - outer.left),
         )
 
+    def contains(self, other: "Rectangle") -> bool:
+        """Return whether the other rectangle is inside and touches no edge."""
+        return (
+            self.left < other.left and self.top < other.top and other.right < self.right and other.bottom < self.bottom
+        )
+
     def gap(self, other: "Rectangle") -> int:
-        """Pixels between the two, along the axis where they are further apart; 0 where they overlap."""
+        """Return the pixels between the two along the axis where they are further apart, or 0 if they overlap."""
         across = max(self.left, other.left) - min(self.right, other.right)
         down = max(self.top, other.top) - min(self.bottom, other.bottom)
         return max(across, down, 0)
 
-    def within_size(self, width: int, height: int) -> "Rectangle":
-        """What of it is inside a picture of this size."""
+    def clip(self, width: int, height: int) -> "Rectangle":
+        """Return the part that is inside a picture of this size."""
         return Rectangle(max(self.left, 0), max(self.top, 0), min(self.right, width), min(self.bottom, height))
 
-    def scaled(self, factor: float) -> "Rectangle":
-        """The same in pixels of which there are ``factor`` to one of these."""
+    def scale(self, factor: float) -> "Rectangle":
+        """Return the same rectangle in a picture that is ``factor`` times as large."""
         return Rectangle(*(round(edge * factor) for edge in (self.left, self.top, self.right, self.bottom)))
 
 
-def joined(boxes: Sequence[Rectangle]) -> Rectangle:
-    """The box that holds them all."""
+def enclose(rectangles: Sequence[Rectangle]) -> Rectangle:
+    """Return the smallest rectangle that covers all of these."""
     return Rectangle(
-        min(box.left for box in boxes),
-        min(box.top for box in boxes),
-        max(box.right for box in boxes),
-        max(box.bottom for box in boxes),
+        min(rectangle.left for rectangle in rectangles),
+        min(rectangle.top for rectangle in rectangles),
+        max(rectangle.right for rectangle in rectangles),
+        max(rectangle.bottom for rectangle in rectangles),
     )

@@ -1,1 +1,1 @@
-"""inference."""
+"""Model folders, networks, engines, and the scheduling of their work."""

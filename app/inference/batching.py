@@ -1,9 +1,10 @@
-"""Requests that wait at the same time, run as one batch.
+"""Runs items that wait at the same time as one batch.
 
-While one batch computes, the next one forms; nothing waits for company unless told to. A batch runs in an executor, or,
-where that would cost more than the batch, in the event loop: then what comes in turn after turn is one batch, until a
-turn brings nothing. Every item that is accepted gets a result or an exception, once. Knows nothing of images, networks
-or HTTP.
+The next batch forms while the current one runs. Nothing waits for more items unless ``max_wait_s`` says so. A batch
+runs in an executor. If that would cost more than the batch itself, it runs in the event loop: then a batch collects
+items over several turns of the loop, until a turn adds none. Each accepted item gets one result or one exception.
+
+This module knows nothing of images, networks or HTTP.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ Result = TypeVar("Result")
 
 
 class Completed(NamedTuple, Generic[Result]):
-    """A result, and where its time went."""
+    """A result, and how long it took."""
 
     result: Result
     queue_seconds: float
@@ -31,25 +32,27 @@ class Completed(NamedTuple, Generic[Result]):
 
 
 @dataclass(slots=True)
-class Waiting(Generic[Item, Result]):
+class QueuedItem(Generic[Item, Result]):
+    """An item that waits for its batch."""
+
     item: Item
     future: asyncio.Future[Completed[Result]]
-    since: float
-    deadline: float  # by time.perf_counter
+    queued_at: float  # by time.perf_counter, as is the deadline
+    deadline: float
 
 
 class Batcher(Generic[Item, Result]):
     """An async context manager around ``run``, which maps a list of items to as many results.
 
     Args:
-        run: called with 1 to ``max_batch`` items, never twice at a time.
-        executor: where it is called; None is the event loop.
-        max_batch: items in one call at most.
-        max_wait_s: seconds that a batch waits for more items before it runs.
-        max_waiting: items that may wait; one more is refused.
-        fair: in the event loop, whether no more time is taken at once than others had since the last batch, or since
-            the first item came; else all batches that are full run.
-        on_batch: told of each batch that ran: how many items it had, and how many seconds it took.
+        run: Called with 1 to ``max_batch`` items. Calls do not overlap.
+        executor: Where ``run`` is called. None calls it in the event loop.
+        max_batch: How many items one call may get.
+        max_wait_s: How many seconds a batch waits for more items before it runs.
+        max_waiting: How many items may wait. Further ones are refused.
+        fair: In the event loop, whether batches run only for as long as other work had since the last batch, or since
+            the first item came. Otherwise every full batch runs at once.
+        on_batch: Called after each batch with its size and its duration in seconds.
     """
 
     def __init__(
@@ -68,14 +71,14 @@ class Batcher(Generic[Item, Result]):
         self._max_wait_s = max_wait_s
         self._max_waiting = max_waiting
         self._fair = fair
-        self._ran_until = 0.0  # in the event loop
+        self._last_end = 0.0  # when the last batch ended in the event loop
         self._on_batch = on_batch
         self._executor = executor
-        self._waiting: deque[Waiting[Item, Result]] = deque()
+        self._queue: deque[QueuedItem[Item, Result]] = deque()
         self._open = False
         self._busy = False  # a batch runs, or is about to
-        self._seen = 0  # items that waited when the loop last turned
-        self._ended = asyncio.Event()  # set when there is nothing more to do, after closing
+        self._last_size = 0  # of the queue, at the last turn of the loop
+        self._drained = asyncio.Event()  # set after closing, when no work is left
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -85,137 +88,142 @@ class Batcher(Generic[Item, Result]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Take nothing more, finish what waits, and end."""
+        """Accept no more items, and finish those that wait."""
         self._open = False
         try:
             if self._busy:
-                await self._ended.wait()
-        finally:  # reached with items left only if this was cancelled
-            while self._waiting:
-                settle(self._waiting.popleft(), NotReadyError("The service is stopping."))
+                await self._drained.wait()
+        finally:  # items are left here only if this was cancelled
+            while self._queue:
+                resolve(self._queue.popleft(), NotReadyError("The service is stopping."))
 
     @property
-    def waiting(self) -> int:
-        """Items that wait for their batch."""
-        return len(self._waiting)
+    def queue_size(self) -> int:
+        """How many items wait for their batch."""
+        return len(self._queue)
 
     async def submit(self, item: Item, deadline: float = math.inf) -> Completed[Result]:
-        """Wait for an item's result, of which no work is begun after ``deadline``, by ``time.perf_counter``.
+        """Wait for an item's result. Start no work after ``deadline``, by ``time.perf_counter``.
 
         Raises:
-            OverloadedError: too many items wait already.
-            DeadlineError: the item's time was over before its turn came.
-            NotReadyError: the batcher is closed, or was closed by force before the item's turn.
-            Exception: whatever ``run`` raised for the batch that the item was in.
+            OverloadedError: Too many items are waiting.
+            DeadlineError: The deadline passed before the item's turn.
+            NotReadyError: The batcher is closed, or was closed by force before the item's turn.
+            Exception: Whatever ``run`` raised for the item's batch.
         """
         if not self._open:
             raise NotReadyError("The service is stopping.")
-        if len(self._waiting) >= self._max_waiting:
-            raise OverloadedError("Too many requests wait already.")
+        if len(self._queue) >= self._max_waiting:
+            raise OverloadedError("Too many requests are waiting.")
         future: asyncio.Future[Completed[Result]] = self._loop.create_future()
-        self._waiting.append(Waiting(item, future, time.perf_counter(), deadline))
+        self._queue.append(QueuedItem(item, future, time.perf_counter(), deadline))
         if not self._busy:
             self._schedule()
         return await future
 
     def _schedule(self) -> None:
-        """Have a batch start, at the end of this turn of the loop or when it has waited for company."""
+        """Start a batch at the end of this turn of the loop, or after it has waited for more items."""
         self._busy = True
-        self._seen = len(self._waiting)
-        if self._max_wait_s and self._open and len(self._waiting) < self._max_batch:
+        self._last_size = len(self._queue)
+        if self._max_wait_s and self._open and len(self._queue) < self._max_batch:
             self._loop.call_later(self._max_wait_s, self._start)
         else:
             self._loop.call_soon(self._start)
 
     def _start(self) -> None:
-        if self._executor is None and self._seen < len(self._waiting) < self._max_batch:
-            # This turn of the loop brought more, and so may the next: what comes while others are being prepared goes
-            # with them. It is no time lost, for a turn that brings nothing takes none.
-            self._seen = len(self._waiting)
+        if self._executor is None and self._last_size < len(self._queue) < self._max_batch:
+            # This turn of the loop added items, so the next one may, too. Items that arrive while others are being
+            # prepared join their batch. This wastes no time: a turn that adds nothing takes none.
+            self._last_size = len(self._queue)
             self._loop.call_soon(self._start)
             return
         if self._executor is None:
-            # All batches that are full, for under overload the loop's next turn may be far away.
-            began = time.perf_counter()
-            others_had = began - max(self._ran_until, self._waiting[0].since) if self._waiting else 0.0
-            while batch := self._take():
-                self._finish(batch, *self._outcome(batch))
-                self._ran_until = time.perf_counter()
-                if len(self._waiting) < self._max_batch or (self._fair and self._ran_until - began > others_had):
+            # Run all full batches: under overload, the next turn of the loop may be far away.
+            started = time.perf_counter()
+            others_had = started - max(self._last_end, self._queue[0].queued_at) if self._queue else 0.0
+            while batch := self._next_batch():
+                self._deliver(batch, *self._run_batch(batch))
+                self._last_end = time.perf_counter()
+                if len(self._queue) < self._max_batch or (self._fair and self._last_end - started > others_had):
                     break
-            self._end()
-        elif batch := self._take():
-            working = self._loop.run_in_executor(self._executor, self._work, batch)
-            working.add_done_callback(lambda done: self._give_up(batch) if done.cancelled() else self._end())
+            self._continue()
+        elif batch := self._next_batch():
+            running = self._loop.run_in_executor(self._executor, self._run_in_executor, batch)
+            running.add_done_callback(lambda done: self._abandon(batch) if done.cancelled() else self._continue())
         else:
-            self._end()
+            self._continue()
 
-    def _work(self, batch: list[Waiting[Item, Result]]) -> None:
-        """Run a batch in the executor, and then what has formed meanwhile, without a turn of the loop between."""
+    def _run_in_executor(self, batch: list[QueuedItem[Item, Result]]) -> None:
+        """Run a batch, then those that have formed meanwhile, without a turn of the loop in between."""
         while batch:
-            self._loop.call_soon_threadsafe(self._finish, batch, *self._outcome(batch))
-            if self._max_wait_s and len(self._waiting) < self._max_batch:
+            self._loop.call_soon_threadsafe(self._deliver, batch, *self._run_batch(batch))
+            if self._max_wait_s and len(self._queue) < self._max_batch:
                 return
-            batch = self._take()
+            batch = self._next_batch()
 
-    def _take(self) -> list[Waiting[Item, Result]]:
-        """Take what is first in line, leaving out those whose caller has gone or whose time is over."""
+    def _next_batch(self) -> list[QueuedItem[Item, Result]]:
+        """Take the next batch from the queue. Skip items whose caller has gone or whose deadline has passed."""
         now = time.perf_counter()
-        batch: list[Waiting[Item, Result]] = []
+        batch: list[QueuedItem[Item, Result]] = []
         while len(batch) < self._max_batch:
             try:
-                waiting = self._waiting.popleft()
-            except IndexError:  # and no look before it: at a forced end another thread empties the line
+                queued = self._queue.popleft()
+            except IndexError:  # no check beforehand: when closed by force, another thread empties the queue
                 break
-            if waiting.deadline < now:
-                self._loop.call_soon_threadsafe(settle, waiting, DeadlineError())
-            elif not waiting.future.done():
-                batch.append(waiting)
+            if queued.deadline < now:
+                self._loop.call_soon_threadsafe(resolve, queued, DeadlineError())
+            elif not queued.future.done():
+                batch.append(queued)
         return batch
 
-    def _outcome(self, batch: list[Waiting[Item, Result]]) -> tuple[float, float, Sequence[Result] | Exception]:
-        """Run a batch: when that began and how long it took, and the results, or why there are none."""
+    def _run_batch(self, batch: list[QueuedItem[Item, Result]]) -> tuple[float, float, Sequence[Result] | Exception]:
+        """Run a batch. Return when it started, how long it took, and its results or the exception."""
         started = time.perf_counter()
         try:
-            results = self._run([waiting.item for waiting in batch])
+            results = self._run([queued.item for queued in batch])
             if len(results) != len(batch):
                 raise RuntimeError(f"{len(batch)} items went in and {len(results)} results came out")
-        except Exception as error:  # whatever it is, it belongs to those who wait, and the next batch may do better
+        except Exception as error:  # any exception goes to the callers, and the next batch may succeed
             return started, 0.0, error
         return started, time.perf_counter() - started, results
 
-    def _finish(
-        self, batch: list[Waiting[Item, Result]], started: float, ran: float, outcome: Sequence[Result] | Exception
+    def _deliver(
+        self,
+        batch: list[QueuedItem[Item, Result]],
+        started: float,
+        seconds: float,
+        outcome: Sequence[Result] | Exception,
     ) -> None:
+        """Give each item of a batch its result, or all of them the exception."""
         if isinstance(outcome, Exception):
-            for waiting in batch:
-                settle(waiting, outcome)
+            for queued in batch:
+                resolve(queued, outcome)
             return
-        self._on_batch(len(batch), ran)
-        for waiting, result in zip(batch, outcome, strict=True):
-            settle(waiting, Completed(result, started - waiting.since, ran))
+        self._on_batch(len(batch), seconds)
+        for queued, result in zip(batch, outcome, strict=True):
+            resolve(queued, Completed(result, started - queued.queued_at, seconds))
 
-    def _give_up(self, batch: list[Waiting[Item, Result]]) -> None:
-        """The executor was shut down with the batch in its queue."""
-        for waiting in batch:
-            settle(waiting, NotReadyError("The service is stopping."))
-        self._end()
+    def _abandon(self, batch: list[QueuedItem[Item, Result]]) -> None:
+        """Refuse a batch that was still in the executor's queue when the executor was shut down."""
+        for queued in batch:
+            resolve(queued, NotReadyError("The service is stopping."))
+        self._continue()
 
-    def _end(self) -> None:
-        """Go on with what has come in meanwhile."""
-        if self._waiting:
+    def _continue(self) -> None:
+        """Schedule the next batch, if items have arrived meanwhile."""
+        if self._queue:
             self._schedule()
             return
         self._busy = False
         if not self._open:
-            self._ended.set()
+            self._drained.set()
 
 
-def settle(waiting: Waiting[Item, Result], outcome: Completed[Result] | Exception) -> None:
+def resolve(queued: QueuedItem[Item, Result], outcome: Completed[Result] | Exception) -> None:
     """End an item's wait, unless its caller has gone."""
-    if waiting.future.done():
+    if queued.future.done():
         return
     if isinstance(outcome, Exception):
-        waiting.future.set_exception(outcome)
+        queued.future.set_exception(outcome)
     else:
-        waiting.future.set_result(outcome)
+        queued.future.set_result(outcome)

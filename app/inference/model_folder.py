@@ -1,14 +1,14 @@
-"""A model folder: what is in it, whether it is whole, and how one is written.
+"""Model folders: their content, and how they are verified and written.
 
     models/digitnet-1.5.0/
       manifest.json           what this module defines
       fast.safetensors        a network's weights, for torch
       fast.onnx               the same network as a graph, for ONNX Runtime
-      careful.*               a second network, where the model is a cascade
-      MODEL_CARD.md, *.png    for people; nothing here reads them
+      careful.*               a second network, if the model is a cascade
+      MODEL_CARD.md, *.png    for people; the service does not read them
 
-A folder is read once: the bytes whose SHA-256 was verified are the bytes that an engine loads. Knows nothing of how
-to run a network.
+A folder is read once: an engine loads the same bytes whose SHA-256 was verified. This module does not know how to run
+a network.
 """
 
 import hashlib
@@ -32,61 +32,61 @@ MANIFEST = "manifest.json"
 
 EngineName = Literal["onnxruntime", "torch"]
 CASCADE = ("fast", "careful")  # the names of the two networks of a cascade
-FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # no way out of the folder
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # cannot leave the folder
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
-class Strict(BaseModel):
-    """A part of a manifest: frozen, and with no field that we do not know."""
+class ManifestPart(BaseModel):
+    """A part of a manifest. It is frozen and has no unknown fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class NetworkEntry(Strict):
-    """One network of a model, and the two files that it is kept in."""
+class NetworkEntry(ManifestPart):
+    """One network of a model, and its two files."""
 
     architecture: Literal["Committee", "DigitNet", "SimpleCNN"]
     config: dict[str, Any]  # the keyword arguments that rebuild it
     parameters: int = Field(gt=0)
-    macs: int = Field(gt=0, description="multiply-adds for one picture")
+    macs: int = Field(gt=0, description="multiply-adds per picture")
     checkpoint: FileName
     graph: FileName
     precision: Literal["fp32", "int8"]  # of the graph
-    first: list[int] = Field([], description="members of a committee whose graph stops at them where they are sure")
+    first: list[int] = Field([], description="committee members that read first; if they are sure, the graph stops")
 
 
-class Thresholds(Strict):
-    """What an answer must reach: to be accepted, or to need no second opinion."""
+class Thresholds(ManifestPart):
+    """The values that an answer must reach to be accepted, or to need no second opinion."""
 
     confidence: float = Field(ge=0, le=1)
     typicality: float = Field(ge=0, le=1)
 
 
-class Fitted(Strict):
-    """What was fitted on a network as one engine runs it."""
+class NetworkCalibration(ManifestPart):
+    """The values fitted for one network in one engine."""
 
-    temperature: float = Field(gt=0, description="already inside the network; here for people")
-    thresholds: Thresholds = Field(description="for acceptance, where this network answers alone")
+    temperature: float = Field(gt=0, description="for information: the network already contains it")
+    thresholds: Thresholds = Field(description="of acceptance, if only this network reads")
 
 
-class Cascade(Strict):
-    """When the fast network's answer stands, and what an answer of the two together must reach."""
+class Cascade(ManifestPart):
+    """When the careful network reads a picture again, and the thresholds of acceptance for both together."""
 
     gate: Thresholds
     passed_on: float = Field(ge=0, le=1, description="share of held-out digits that the careful network reads")
     thresholds: Thresholds
 
 
-class Calibration(Strict):
-    """What was fitted for one engine, on the very graphs or checkpoints that it loads."""
+class Calibration(ManifestPart):
+    """The values fitted for one engine, on the same graphs or checkpoints that it loads."""
 
-    networks: dict[str, Fitted]
+    networks: dict[str, NetworkCalibration]
     cascade: Cascade | None = None
-    digits: int = Field(ge=0, description="held-out digits that it was fitted on; 0 means that nothing was fitted")
+    digits: int = Field(ge=0, description="held-out digits used for fitting; 0 means that nothing was fitted")
 
 
-class GoldenDigit(Strict):
-    """A picture that the model must read rightly before it may serve."""
+class GoldenDigit(ManifestPart):
+    """A picture that the model must read correctly before it serves."""
 
     digit: int = Field(ge=0, le=9)
     pixels: Annotated[
@@ -98,33 +98,35 @@ class GoldenDigit(Strict):
         return np.frombuffer(self.pixels, np.uint8).reshape(IMAGE_SIZE, IMAGE_SIZE)
 
 
-class Buckets(Strict):
-    """How many values there are up to each bound, above the one before; and above them all."""
+class Buckets(ManifestPart):
+    """A histogram: one count per bound, of the values up to it and above the previous bound, and one for the rest."""
 
     bounds: tuple[float, ...]
     counts: tuple[Annotated[int, Field(ge=0)], ...]
 
 
-class Reference(Strict):
-    """What the model as it ships, on ONNX Runtime, made of digits that it was not trained on: for comparison with what
-    comes in (``signals.py``)."""
+class Reference(ManifestPart):
+    """Input statistics of held-out digits, read by the model as it ships on ONNX Runtime.
+
+    The statistics of incoming pictures are compared with these (``observability/input_statistics.py``).
+    """
 
     digits: int = Field(gt=0)
     signals: dict[str, Buckets]
     read: Annotated[tuple[int, ...], Field(min_length=10, max_length=10)]  # how many were read as 0 to 9
 
     @model_validator(mode="after")
-    def complete(self) -> "Reference":
+    def check_counts(self) -> "Reference":
         for name, buckets in self.signals.items():
             if len(buckets.counts) != len(buckets.bounds) + 1 or sum(buckets.counts) != self.digits:
-                raise ValueError(f"the counts of {name} are not those of {self.digits} digits")
+                raise ValueError(f"the counts of {name} do not add up to {self.digits} digits")
         if sum(self.read) != self.digits:
-            raise ValueError(f"what was read is not {self.digits} digits")
+            raise ValueError(f"the counts of read do not add up to {self.digits} digits")
         return self
 
 
-class Manifest(Strict):
-    """What a model folder says of itself."""
+class Manifest(ManifestPart):
+    """The content of ``manifest.json``: everything about a model except its weights."""
 
     schema_version: Literal[2] = 2
     name: FileName
@@ -133,23 +135,23 @@ class Manifest(Strict):
     networks: dict[str, NetworkEntry] = Field(min_length=1, max_length=2)
     calibration: dict[EngineName, Calibration]
     training: dict[str, Any]  # provenance: recipe, seed, data, versions, history
-    metrics: dict[str, Any] = Field(default_factory=dict)  # what was measured, by split and engine
+    metrics: dict[str, Any] = Field(default_factory=dict)  # measurements, by split and engine
     golden: list[GoldenDigit] = Field(min_length=10)
-    reference: Reference | None = None  # absent where nothing was held out
+    reference: Reference | None = None  # absent if no digits were held out
     files: dict[FileName, Sha256]
 
     @model_validator(mode="after")
-    def complete(self) -> "Manifest":
+    def check_consistency(self) -> "Manifest":
         if missing := {"onnxruntime", "torch"} - set(self.calibration):
             raise ValueError(f"no calibration for {', '.join(sorted(missing))}")
         for network in self.networks.values():
             if missing := {network.checkpoint, network.graph} - set(self.files):
-                raise ValueError(f"no SHA-256 of {', '.join(sorted(missing))}")
+                raise ValueError(f"no SHA-256 for {', '.join(sorted(missing))}")
         if len(self.networks) == 2 and set(self.networks) != set(CASCADE):
-            raise ValueError(f"two networks are called {' and '.join(CASCADE)}")
-        for engine, fitted in self.calibration.items():
-            if set(fitted.networks) != set(self.networks) or bool(fitted.cascade) != self.cascades:
-                raise ValueError(f"the calibration for {engine} is not of the networks that are here")
+            raise ValueError(f"the two networks of a cascade must be named {' and '.join(CASCADE)}")
+        for engine, calibration in self.calibration.items():
+            if set(calibration.networks) != set(self.networks) or bool(calibration.cascade) != self.has_cascade:
+                raise ValueError(f"the calibration for {engine} does not match the networks")
         return self
 
     @property
@@ -157,11 +159,11 @@ class Manifest(Strict):
         return f"{self.name}-{self.version}"
 
     @property
-    def cascades(self) -> bool:
+    def has_cascade(self) -> bool:
         return len(self.networks) == 2
 
     def thresholds(self, engine: EngineName, network: str | None) -> Thresholds:
-        """What is asked of an answer, where ``network`` answers alone or, if that is None, the whole model."""
+        """Return the thresholds of acceptance if only ``network`` reads or, if that is None, the whole model."""
         calibration = self.calibration[engine]
         if network is None and calibration.cascade:
             return calibration.cascade.thresholds
@@ -170,11 +172,11 @@ class Manifest(Strict):
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A model folder that was found whole: its manifest, and the verified bytes of its files."""
+    """A verified model folder: its manifest, and the bytes of its files."""
 
     folder: Path
     manifest: Manifest
-    sha256: str  # of manifest.json, and through it of everything else
+    sha256: str  # of manifest.json, which contains the SHA-256 of every other file
     contents: dict[str, bytes]
 
 
@@ -183,51 +185,51 @@ def sha256_of(content: bytes) -> str:
 
 
 def load(folder: Path) -> ModelFolder:
-    """Read a model folder and verify that it is what its manifest says.
+    """Read a model folder, and verify it against its manifest.
 
     Raises:
-        ModelFolderError: something is missing or was altered; one line, naming the file.
+        ModelFolderError: A file is missing or altered. The message is one line and names the file.
     """
-    raw = _read(folder / MANIFEST)
+    raw = read_file(folder / MANIFEST)
     try:
         manifest = Manifest.model_validate_json(raw)
     except ValidationError as error:
         raise ModelFolderError(f"{folder / MANIFEST}: {describe_first_error(error.errors())}") from None
     contents = {}
     for name, expected in manifest.files.items():
-        contents[name] = _read(folder / name)
+        contents[name] = read_file(folder / name)
         if (actual := sha256_of(contents[name])) != expected:
             raise ModelFolderError(
-                f"{folder / name}: altered or incomplete: its SHA-256 is {actual[:12]}…, and the manifest has "
+                f"{folder / name}: altered or incomplete: its SHA-256 is {actual[:12]}…, but the manifest says "
                 f"{expected[:12]}…"
             )
     return ModelFolder(folder, manifest, sha256_of(raw), contents)
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        reason = f"no model folder is there ({path.name} is missing)" if not path.parent.is_dir() else error.strerror
+        reason = f"model folder not found ({path.name} is missing)" if not path.parent.is_dir() else error.strerror
         raise ModelFolderError(f"{path}: {reason}") from None
 
 
 @contextmanager
 def write_atomically(folder: Path) -> Iterator[Path]:
-    """Give a temporary folder beside ``folder`` that becomes it when the block ends well, and vanishes when not.
+    """Give a temporary folder that replaces ``folder`` when the block succeeds, and is deleted when it fails.
 
-    A model folder that is already there is replaced in the same step.
+    An existing model folder is replaced in the same step.
 
     Raises:
-        FileExistsError: something is there that is not a model folder.
+        FileExistsError: ``folder`` exists and is not a model folder.
     """
     if folder.exists() and not (folder / MANIFEST).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} is there and is not a model folder; nothing was written")
+        raise FileExistsError(f"{folder} exists and is not a model folder; nothing was written")
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         yield temporary
-        temporary.chmod(0o755)  # made private by mkdtemp; a model folder is for whoever serves it
+        temporary.chmod(0o755)  # mkdtemp made it private, but another user may serve the model
         for path in temporary.iterdir():
             path.chmod(0o644)
         if folder.exists():
@@ -242,7 +244,7 @@ def write_atomically(folder: Path) -> Iterator[Path]:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write ``manifest.json``, whole or not at all."""
+    """Write ``manifest.json`` in one step, so that it is never incomplete."""
     partial = folder / f".{MANIFEST}.{os.getpid()}"
     partial.write_text(manifest.model_dump_json(indent=1) + "\n")
     partial.replace(folder / MANIFEST)

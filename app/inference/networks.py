@@ -1,11 +1,10 @@
-"""The networks, in torch: one definition for the trainer and for the torch engine.
+"""The networks, in torch. The trainer and the torch engine share this definition.
 
-A network takes raw pictures, ``uint8 (N, 28, 28)``, light ink on black, and gives calibrated probabilities
-``float32 (N, 10)`` and a typicality score ``float32 (N,)``. Whatever lies between the picture and the answer
-(normalisation, temperature) is a buffer of the network, so that a checkpoint
-carries all of it and the trainer and the server cannot differ.
+A network maps raw pictures ``uint8 (N, 28, 28)``, light ink on black, to calibrated probabilities ``float32 (N, 10)``
+and typicality ``float32 (N,)``. Normalisation and temperature are buffers of the network. So a checkpoint contains
+everything between the picture and the answer, and the trainer and the server cannot differ.
 
-Knows nothing of files, training or engines.
+This module knows nothing of files, training or engines.
 """
 
 import math
@@ -22,10 +21,10 @@ DIGITS = 10
 
 
 class Network(nn.Module):
-    """What every network has around its layers.
+    """The base class of the networks.
 
-    ``features`` are the layers; this class adds the way in (normalisation) and the way out: a linear head of eleven
-    logits, one a digit and one for anything that is none.
+    A subclass defines the layers in ``features``. This class normalises the input, and adds a linear head with eleven
+    logits: one per digit, and one for anything else.
     """
 
     mean: Tensor
@@ -35,10 +34,10 @@ class Network(nn.Module):
     def __init__(self, feature_count: int, mean: float, std: float) -> None:
         super().__init__()
         self.head = nn.Linear(feature_count, DIGITS + 1)
-        with torch.no_grad():  # "anything else" starts at 0, and stays there for a network that is shown digits alone
+        with torch.no_grad():  # "anything else" starts at 0, and stays there if training shows only digits
             self.head.weight[DIGITS].zero_()
             self.head.bias[DIGITS].zero_()
-        self.register_buffer("mean", torch.tensor(mean))  # of a pixel, on the scale 0 to 255
+        self.register_buffer("mean", torch.tensor(mean))  # of the pixels, on the scale 0 to 255
         self.register_buffer("std", torch.tensor(std))
         self.register_buffer("temperature", torch.tensor(1.0))
 
@@ -56,8 +55,8 @@ class Network(nn.Module):
         """Map pictures ``(N, 28, 28)`` to probabilities ``(N, 10)`` and typicality ``(N,)``.
 
         Probabilities are softmax(logits / temperature) over the digits (Guo et al. 2017, "On Calibration of Modern
-        Neural Networks"). Typicality is the probability that the picture is of a digit at all, from all eleven logits;
-        where the eleventh was never trained, it is the energy score of Liu et al. 2020, "Energy-based
+        Neural Networks"). Typicality is the probability that the picture shows a digit at all, from all eleven logits.
+        If the eleventh was never trained, it is the energy score of Liu et al. 2020, "Energy-based
         Out-of-distribution Detection", squashed into 0 to 1.
         """
         logits = self.logits(images)
@@ -67,7 +66,7 @@ class Network(nn.Module):
 
 
 class SimpleCNN(Network):
-    """The network of the tutorials, and our baseline: one convolution, one hidden layer, 804 k parameters."""
+    """The network of the tutorials, our baseline: one convolution, one hidden layer, 804 k parameters."""
 
     def __init__(self) -> None:
         super().__init__(feature_count=128, mean=127.5, std=127.5)  # pixels in [0, 1], then (x - 0.5) / 0.5
@@ -80,7 +79,7 @@ class SimpleCNN(Network):
 
 
 class ConvBlock(nn.Sequential):
-    """Convolution, batch-norm, ReLU: the unit of which DigitNet is made. The batch-norm folds away at export."""
+    """Convolution, batch-norm, ReLU: the building block of DigitNet. The export folds the batch-norm away."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
         super().__init__(
@@ -91,7 +90,7 @@ class ConvBlock(nn.Sequential):
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions beside an identity (He et al. 2015, "Deep Residual Learning")."""
+    """Two 3x3 convolutions with a skip connection (He et al. 2015, "Deep Residual Learning")."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -103,8 +102,10 @@ class Residual(nn.Module):
 
 
 class WeightedPool(nn.Module):
-    """A mean over the places of a picture in which each channel weighs each place for itself: ``(N, C, S, S)`` to
-    ``(N, C)``. A plain mean forgets where a stroke was; this costs as little, and starts as that mean."""
+    """Average pooling with a learned weight per channel and position: ``(N, C, S, S)`` to ``(N, C)``.
+
+    A plain mean forgets where a stroke was. This costs as little, and training starts from the plain mean.
+    """
 
     def __init__(self, channels: int, side: int) -> None:
         super().__init__()
@@ -114,8 +115,10 @@ class WeightedPool(nn.Module):
         return (x * self.weight).sum(dim=(2, 3))
 
 
-def tower(stem: int, stages: Sequence[Sequence[int]], stem_stride: int = 2, dropout: float = 0.0) -> nn.Sequential:
-    """Stack the layers of a DigitNet: ``(N, 1, 28, 28)`` to ``(N, C)``."""
+def make_layers(
+    stem: int, stages: Sequence[Sequence[int]], stem_stride: int = 2, dropout: float = 0.0
+) -> nn.Sequential:
+    """Make the layers of a DigitNet, which map ``(N, 1, 28, 28)`` to ``(N, C)``."""
     layers: list[nn.Module] = [ConvBlock(1, stem, 5, stem_stride)]
     inputs, side = stem, math.ceil(IMAGE_SIZE / stem_stride)
     for channels, stride, residuals in stages:
@@ -126,44 +129,44 @@ def tower(stem: int, stages: Sequence[Sequence[int]], stem_stride: int = 2, drop
 
 
 class DigitNet(Network):
-    """A small residual network that strides where others pool, for torch's CPU max-pool is slow.
+    """A small residual network. It uses strides instead of max-pooling, which is slow in torch on a CPU.
 
     Args:
-        stem: channels of the first convolution, 5x5.
-        stages: a triple a stage: channels, stride of its 3x3 convolution, and residual blocks after it.
-        stem_stride: of the first convolution.
-        dropout: share of the features that a step of training leaves out.
+        stem: How many channels the first convolution (5x5) has.
+        stages: For each stage: channels, stride of its 3x3 convolution, and how many residual blocks follow.
+        stem_stride: The stride of the first convolution.
+        dropout: The share of the features that is dropped in each training step.
     """
 
     def __init__(self, stem: int, stages: Sequence[Sequence[int]], stem_stride: int = 2, dropout: float = 0.0) -> None:
-        # A mean of 0 keeps black paper at 0, so that the zero padding of the convolutions is more black paper.
+        # A mean of 0 keeps black paper at 0, so the zero padding of the convolutions looks like more black paper.
         super().__init__(feature_count=stages[-1][0], mean=0.0, std=78.6)
-        self.layers = tower(stem, stages, stem_stride, dropout)
+        self.layers = make_layers(stem, stages, stem_stride, dropout)
 
     def features(self, x: Tensor) -> Tensor:
         return self.layers(x)  # type: ignore[no-any-return]  # nn.Sequential is typed as Any
 
 
 class Committee(Network):
-    """Several DigitNets, of one shape or of different ones, that answer as one: the mean of their logits.
+    """Several DigitNets, of the same or of different shapes, whose logits are averaged.
 
-    A mean of linear heads is one linear head over the features of all, so nothing but the towers is repeated.
+    The mean of linear heads is one linear head over the features of all members, so only their layers are repeated.
 
     Args:
-        members: the arguments of each DigitNet.
+        members: The arguments of each DigitNet.
     """
 
     def __init__(self, members: Sequence[dict[str, Any]]) -> None:
         super().__init__(feature_count=sum(config["stages"][-1][0] for config in members), mean=0.0, std=78.6)
-        self.members = nn.ModuleList(tower(**config) for config in members)
+        self.members = nn.ModuleList(make_layers(**config) for config in members)
 
     def features(self, x: Tensor) -> Tensor:
         return torch.cat([layers(x) for layers in self.members], dim=1)
 
     @classmethod
     @torch.no_grad()
-    def of(cls, networks: Sequence[DigitNet], configs: Sequence[dict[str, Any]]) -> "Committee":
-        """Make one of networks, with these configs, that were trained apart."""
+    def from_networks(cls, networks: Sequence[DigitNet], configs: Sequence[dict[str, Any]]) -> "Committee":
+        """Join networks that were trained separately. ``configs`` are their arguments."""
         committee = cls(configs)
         for layers, network in zip(committee.members, networks, strict=True):
             layers.load_state_dict(network.layers.state_dict())
@@ -172,8 +175,8 @@ class Committee(Network):
         return committee
 
     @torch.no_grad()
-    def apart(self, configs: Sequence[dict[str, Any]]) -> list[DigitNet]:
-        """Take it apart into networks, with these configs, whose mean it is."""
+    def split(self, configs: Sequence[dict[str, Any]]) -> list[DigitNet]:
+        """Return the networks whose logits are averaged. ``configs`` are their arguments."""
         networks = [DigitNet(**config) for config in configs]
         heads = self.head.weight.split([network.head.in_features for network in networks], dim=1)
         for network, layers, weight in zip(networks, self.members, heads, strict=True):
@@ -186,6 +189,6 @@ class Committee(Network):
 ARCHITECTURES: dict[str, type[Network]] = {"Committee": Committee, "DigitNet": DigitNet, "SimpleCNN": SimpleCNN}
 
 
-def build(architecture: str, config: dict[str, Any]) -> Network:
-    """Make the network that a manifest or a recipe names, with fresh weights."""
+def build_network(architecture: str, config: dict[str, Any]) -> Network:
+    """Build a network with new weights. ``architecture`` and ``config`` come from a manifest or a recipe."""
     return ARCHITECTURES[architecture](**config)

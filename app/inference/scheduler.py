@@ -100,9 +100,9 @@ class Scheduler:
         return score_pictures(self._careful_engine, pictures).to_list()
 
     @property
-    def waiting(self) -> int:
+    def queue_size(self) -> int:
         """How many pictures wait for a network. All pictures of a large batch count until the last of them is read."""
-        return self._single.waiting + (self._careful.waiting if self._careful else 0) + self._bulk
+        return self._single.queue_size + (self._careful.queue_size if self._careful else 0) + self._bulk
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -182,7 +182,7 @@ class Scheduler:
             else:
                 async with self._slice_lock:
                     for _ in range(MAX_YIELDS):
-                        if not self._single.waiting:
+                        if not self._single.queue_size:
                             break
                         await asyncio.sleep(0)
                     started = time.perf_counter()

@@ -25,12 +25,12 @@ class TorchEngine:
         import safetensors.torch
         import torch
 
-        from app.inference.networks import build
+        from app.inference.networks import build_network
 
         entry = model.manifest.networks[network]
         path = model.folder / entry.checkpoint
         try:
-            module = build(entry.architecture, entry.config)
+            module = build_network(entry.architecture, entry.config)
             module.load_state_dict(safetensors.torch.load(model.contents[entry.checkpoint]))
         except (TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
             reason = " ".join(str(error).split())

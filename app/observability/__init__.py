@@ -1,1 +1,1 @@
-"""observability."""
+"""Logs, metrics and traces. Knows nothing of HTTP frameworks."""

@@ -1,8 +1,7 @@
-"""What is watched of each picture that a network has read, and the buckets that it is counted in.
+"""Statistics of the pictures that a network reads, and the buckets in which they are counted.
 
-What comes in and, in a model's manifest, what its held-out digits gave are counted in the same buckets, so that the two
-can be compared. Nearly all confidences of digits are close to 1, and so are most bounds. Knows nothing of how counts
-are shown.
+The same buckets hold what the service receives and, in a model's manifest, what the model made of its held-out digits.
+So the two can be compared. Almost all confidences of digits are close to 1, so most bounds are too.
 """
 
 from typing import NamedTuple
@@ -14,17 +13,17 @@ from app.imaging.digit_image import IMAGE_SIZE, Images
 from app.inference.model_folder import Buckets, Reference
 from app.inference.scores import Scores
 
-# Upper bounds, each in the bucket below it; what is above the last has a bucket, too.
+# Upper bounds. A bound belongs to the bucket below it. Values above the last bound have a bucket, too.
 BOUNDS: dict[str, tuple[float, ...]] = {
     "confidence": (0.5, 0.8, 0.95, 0.99, 0.999, 0.9999, 0.99999),
     "typicality": (0.5, 0.9, 0.98, 0.995, 0.999, 0.9999, 0.99999),
     "ink_ratio": (0.04, 0.06, 0.08, 0.1, 0.12, 0.14, 0.17, 0.2, 0.25, 0.35),
 }
-WHITE = IMAGE_SIZE**2 * 255.0  # the sum of a white picture's grey levels
+WHITE_SUM = IMAGE_SIZE**2 * 255.0  # of the grey levels of a white picture
 
 
 class InputStatistics(NamedTuple):
-    """What is watched of N pictures, under the names of ``BOUNDS``: ``(N,)`` each."""
+    """Statistics of N pictures, ``(N,)`` each. The names are those of ``BOUNDS``."""
 
     confidence: NDArray[np.float64]
     typicality: NDArray[np.float64]
@@ -32,22 +31,22 @@ class InputStatistics(NamedTuple):
 
 
 def compute_statistics(scores: Scores, images: Images) -> InputStatistics:
-    """What is watched of a batch, rounded as in answers to single pictures."""
+    """Compute the statistics of a batch, rounded like the answers to single pictures."""
     return InputStatistics(
         confidence=scores.probabilities.max(axis=1).astype(np.float64).round(6),
         typicality=scores.typicality.astype(np.float64),
-        ink_ratio=images.reshape(len(images), -1).sum(axis=1, dtype=np.uint32) / WHITE,
+        ink_ratio=images.reshape(len(images), -1).sum(axis=1, dtype=np.uint32) / WHITE_SUM,
     )
 
 
 def count_in_buckets(values: NDArray[np.float64], bounds: NDArray[np.float64]) -> list[int]:
-    """How many values are in each bucket."""
-    found: list[int] = np.bincount(bounds.searchsorted(values), minlength=len(bounds) + 1).tolist()
-    return found
+    """Count how many of the values ``(N,)`` are in each bucket. There is one more bucket than bounds."""
+    counts: list[int] = np.bincount(bounds.searchsorted(values), minlength=len(bounds) + 1).tolist()
+    return counts
 
 
 def make_reference(scores: Scores, images: Images) -> Reference:
-    """Count what a model makes of digits like those that it was trained on."""
+    """Count what a model makes of digits like those that it was trained on, for its manifest."""
     statistics = compute_statistics(scores, images)._asdict()
     return Reference(
         digits=len(images),

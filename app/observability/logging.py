@@ -1,7 +1,7 @@
-"""The log: readable on a terminal, one JSON object a line anywhere else; nothing of an upload in either.
+"""The log: readable text on a terminal, otherwise one JSON object per line. It never contains anything of an upload.
 
-The line of a request is written past the standard library's logging, whose record costs as much as reading a digit;
-lines of one turn of the event loop are written at once.
+The access log does not use the standard library's logging, because a ``LogRecord`` costs as much as reading a digit.
+Lines that are written in the same iteration of the event loop are written to the stream at once.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ MAX_PATH_CHARACTERS = 200  # of a path in the log
 
 
 class JsonFormatter(logging.Formatter):
-    """A record of the standard library as one JSON object."""
+    """Formats a record of the standard library as one JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
-            "time": timestamp(record.created),
+            "time": format_time(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -32,7 +32,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def log_config(level: str) -> dict[str, Any]:
-    """How the standard library logs, for us and uvicorn alike."""
+    """Return the configuration of the standard library's logging, for our loggers and uvicorn's alike."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -51,9 +51,9 @@ def log_config(level: str) -> dict[str, Any]:
                 name: {"handlers": ["stderr"], "level": level.upper(), "propagate": False}
                 for name in ("app", "uvicorn")
             },
-            "python_multipart": {"level": "CRITICAL"},  # it warns of what is in a body, whose sender is told
+            "python_multipart": {"level": "CRITICAL"},  # it warns of faults in a body; our answer names them already
         },
-        # Of all others what is amiss, in the same form.
+        # All other loggers: only warnings and errors, in the same format.
         "root": {"handlers": ["stderr"], "level": level.upper() if level in ("error", "critical") else "WARNING"},
     }
 
@@ -76,20 +76,30 @@ class AccessLog:
         request_id: str,
         trace_id: str | None = None,
     ) -> None:
-        """Write the line of one request; its ids must be sane tokens. It is on its way when the loop next turns."""
+        """Write the line of a request, in the next iteration of the event loop.
+
+        Args:
+            client: Its address.
+            method: Any text.
+            path: Any text. It is cut after ``MAX_PATH_CHARACTERS``.
+            status: Of the answer.
+            seconds: How long the request took.
+            request_id: A token that needs no escaping.
+            trace_id: Likewise, if the request is traced.
+        """
         now = time.time()
         trace = ""
         if trace_id:
             trace = f" {trace_id}" if self._as_text else f', "trace_id": "{trace_id}"'
         if self._as_text:
             line = (
-                f"{timestamp(now)} {client} {method} {quoted(path)} {status} {seconds * 1e3:.1f} ms "
+                f"{format_time(now)} {client} {method} {quote(path)} {status} {seconds * 1e3:.1f} ms "
                 f"{request_id}{trace}\n"
             )
         else:
             line = (
-                f'{{"time": "{timestamp(now)}", "level": "info", "logger": "access", "client": {quoted(client)}, '
-                f'"method": {quoted(method)}, "path": {quoted(path)}, "status": {status}, "ms": {seconds * 1e3:.3f}, '
+                f'{{"time": "{format_time(now)}", "level": "info", "logger": "access", "client": {quote(client)}, '
+                f'"method": {quote(method)}, "path": {quote(path)}, "status": {status}, "ms": {seconds * 1e3:.3f}, '
                 f'"request_id": "{request_id}"{trace}}}\n'
             )
         if not self._lines:
@@ -97,7 +107,7 @@ class AccessLog:
         self._lines.append(line)
 
     def flush(self) -> None:
-        """Write what has gathered. What cannot be written, for the disk is full, is lost, and nobody waits for it."""
+        """Write the collected lines to the stream. If that fails because the disk is full, the lines are lost."""
         if self._lines:
             lines, self._lines = self._lines, []
             with suppress(OSError):
@@ -105,18 +115,18 @@ class AccessLog:
                 self._stream.flush()
 
 
-def timestamp(seconds: float) -> str:
-    """ISO 8601, UTC, with milliseconds."""
-    whole = int(seconds)
-    return f"{to_the_second(whole)}.{int((seconds - whole) * 1000):03d}Z"
+def format_time(seconds: float) -> str:
+    """Format a Unix time as ISO 8601 in UTC, with milliseconds."""
+    whole_seconds = int(seconds)
+    return f"{format_whole_seconds(whole_seconds)}.{int((seconds - whole_seconds) * 1000):03d}Z"
 
 
 @lru_cache(maxsize=4)
-def to_the_second(seconds: int) -> str:
+def format_whole_seconds(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 @lru_cache(maxsize=256)
-def quoted(text: str) -> str:
-    """A JSON string of printable ASCII, and no longer than is of use."""
+def quote(text: str) -> str:
+    """Quote a text as a JSON string of printable ASCII, cut to a useful length."""
     return json.dumps(text[:MAX_PATH_CHARACTERS])

@@ -1,205 +1,135 @@
-"""The Prometheus instruments, and their text.
+"""The Prometheus metrics of the service, and their text.
 
-With several workers each writes to files of its own (``PROMETHEUS_MULTIPROC_DIR``), and the one that is asked adds them
-up. Labels are bounded: an address that is none of ours is counted as ``other``.
+With several workers, each one writes its values to its own files (``PROMETHEUS_MULTIPROC_DIR``), and the worker that is
+scraped adds them up. The values of labels are bounded: every unknown path is counted as ``other``.
 
-What each request adds to is gathered in plain lists, and counted when somebody asks, or twice a second (``flush``):
-the ten instruments, one value at a time, would take a twentieth of what an answer costs.
+A request only appends to plain lists. ``flush`` updates the instruments, twice a second and before each scrape. To
+update the ten instruments value by value would take a twentieth of the time of an answer.
 """
 
 import os
 from collections import Counter as Tally
 from collections import defaultdict
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    Metric,
-    disable_created_metrics,
-    generate_latest,
-)
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
-from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from app.errors import StartupError
 from app.inference.model_folder import Reference
-from app.observability.input_statistics import BOUNDS, InputStatistics, count_in_buckets
+from app.observability.input_statistics import BOUNDS, InputStatistics
+from app.observability.instruments import BatchHistogram, ReferenceCollector
 
-SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-SIZES = (1, 2, 4, 8, 16, 32, 64)
-# Bytes of the files of one worker, by the kind of what is in them: more than all labels together can take.
-ROOM = {
+DURATION_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+BATCH_SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
+# Of each file of one worker, by the kind of its instruments: more than all labels together can need.
+FILE_BYTES = {
     "counter": 1 << 20,
     "histogram": 1 << 20,
     "gauge_livesum": 1 << 16,
     "gauge_livemax": 1 << 16,
     "gauge_livemin": 1 << 16,
 }
-
-
-def reserve_room() -> None:
-    """Take the room on the disk that this worker's counts will need, before anything is counted.
-
-    Prometheus's client writes them through memory: were there no room later, the system would kill the worker with
-    SIGBUS, and the next one, and so on.
-
-    Raises:
-        StartupError: there is none now.
-    """
-    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    if folder is None:
-        return
-    for kind, size in ROOM.items():
-        try:
-            (Path(folder) / f"{kind}_{os.getpid()}.db").write_bytes(bytes(size))
-        except OSError as error:
-            raise StartupError(f"{folder}: no room for what a worker counts: {error.strerror}") from None
-
-
-# Why a request or a connection is refused. Each is there from the start: to Prometheus, what it sees for the first time
-# has not grown.
+# Why a request or a connection is refused. Each reason exists from the start, because Prometheus sees no increase in a
+# series that appears with its first value.
 REASONS = (
-    *("overloaded", "deadline", "not-ready", "engine-failed", "unauthorized", "too-slow"),  # of requests
-    *("connections", "head", "slow", "malformed"),  # of what never became one
+    *("overloaded", "deadline", "not-ready", "engine-failed", "unauthorized", "too-slow"),  # requests
+    *("connections", "head", "slow", "malformed"),  # connections on which no request was complete
 )
-
-
-class Distribution(Histogram):
-    """A histogram that takes many values at once."""
-
-    def observe_all(self, values: NDArray[np.float64]) -> None:
-        """Count values ``(N,)``."""
-        self._sum.inc(float(values.sum()))
-        edges = np.array(self._upper_bounds[:-1])  # the last is infinity
-        for bucket, count in zip(self._buckets, count_in_buckets(values, edges), strict=True):
-            if count:
-                bucket.inc(count)
-
-
-class ReferenceCollector(Collector):
-    """What the model that serves made of its held-out digits, for comparison with what comes in.
-
-    Not an instrument, for it is the same in every worker. ``above`` is the bucket's lower bound: each bucket of a live
-    histogram has all that is below it, too, and a rule needs both bounds to tell what is in this one alone.
-    """
-
-    def __init__(self) -> None:
-        self.reference: Reference | None = None
-
-    def collect(self) -> Iterable[Metric]:
-        if self.reference is None:
-            return
-        family = GaugeMetricFamily(
-            "digits_reference_ratio",
-            "Share of the model's held-out digits in each bucket of a signal.",
-            labels=["signal", "above", "bucket"],
-        )
-        for name, buckets in self.reference.signals.items():
-            if buckets.bounds != BOUNDS.get(name):  # counted by another version, and not to be compared
-                continue
-            edges = ["-Inf", *map(floatToGoString, buckets.bounds), "+Inf"]
-            for above, bucket, count in zip(edges, edges[1:], buckets.counts, strict=False):
-                family.add_metric([name, above, bucket], count / self.reference.digits)
-        for digit, count in enumerate(self.reference.read):
-            family.add_metric(["digit", "", str(digit)], count / self.reference.digits)
-        yield family
+RELOAD_OUTCOMES = ("taken", "unchanged", "failed")
 
 
 class Metrics:
-    """What is counted of one process."""
+    """The metrics of one process."""
 
     def __init__(self) -> None:
-        reserve_room()
-        # They are a second series for each, and of no use to Prometheus.
+        reserve_disk_space()
+        # They would be a second series for each counter and histogram, of no use to Prometheus.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types here
         self.registry = CollectorRegistry()
         self._reference = ReferenceCollector()
         self._requests = Counter(
-            "http_requests", "Requests answered.", ["method", "path", "status"], registry=self.registry
+            "http_requests", "Answered requests.", ["method", "path", "status"], registry=self.registry
         )
-        self._seconds = Distribution(
+        self._seconds = BatchHistogram(
             "http_request_duration_seconds",
-            "From the request's headers to the end of its answer.",
+            "Time from the headers of a request to the end of its answer.",
             ["path"],
-            buckets=SECONDS,
+            buckets=DURATION_BUCKETS_S,
             registry=self.registry,
         )
         self.in_flight = 0
         self._in_flight = Gauge(
             "http_requests_in_flight",
-            "Requests being answered.",
+            "Requests that are being answered.",
             registry=self.registry,
             multiprocess_mode="livesum",
         )
-        self._batch_size = Distribution(
-            "digits_batch_size", "Pictures that the network read at once.", buckets=SIZES, registry=self.registry
-        )
-        self._queue_seconds = Distribution(
-            "digits_queue_duration_seconds",
-            "Time that a picture waited for the network.",
-            buckets=SECONDS,
+        self._batch_size = BatchHistogram(
+            "digits_batch_size",
+            "Pictures that the network read in one run.",
+            buckets=BATCH_SIZE_BUCKETS,
             registry=self.registry,
         )
-        self._inference_seconds = Distribution(
+        self._queue_seconds = BatchHistogram(
+            "digits_queue_duration_seconds",
+            "Time that a picture waited for the network.",
+            buckets=DURATION_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._inference_seconds = BatchHistogram(
             "digits_inference_duration_seconds",
-            "Time that a batch took.",
-            buckets=SECONDS,
+            "Time that the network took for a batch.",
+            buckets=DURATION_BUCKETS_S,
             registry=self.registry,
         )
         self.queue_size = Gauge(
             "digits_queue_size",
-            "Pictures that wait for a network.",
+            "Pictures that are waiting for a network.",
             registry=self.registry,
             multiprocess_mode="livesum",
         )
         self.ready = Gauge(
             "digits_ready",
-            "1 while the engine of every worker works, 0 while one does not.",
+            "1 while the engine of every worker works, otherwise 0.",
             registry=self.registry,
             multiprocess_mode="livemin",
         )
         self._signals = {
-            signal: Distribution(f"digits_{signal}", meaning, buckets=BOUNDS[signal], registry=self.registry)
-            for signal, meaning in (
+            signal: BatchHistogram(f"digits_{signal}", help_text, buckets=BOUNDS[signal], registry=self.registry)
+            for signal, help_text in (
                 ("confidence", "Probability of the digit that was read."),
-                ("typicality", "How surely a picture is of a digit at all."),
-                ("ink_ratio", "Brightness of the picture that a network read, as a share of a white one's."),
+                ("typicality", "How surely a picture shows a digit at all."),
+                ("ink_ratio", "Brightness of a picture that a network read, as a share of a white picture's."),
             )
         }
         self._predictions = Counter("digits_predictions", "Digits read.", ["digit", "accepted"], registry=self.registry)
         self._rejected = Counter(
             "digits_requests_rejected",
-            "Requests and connections that were refused for what the service can bear, and not for what they are.",
+            "Requests and connections that were refused to protect the service, not because of their content.",
             ["reason"],
             registry=self.registry,
         )
         self._model = Gauge(
             "digits_model_info",
-            "The model that serves has 1.",
+            "1 for the current model.",
             ["name", "version", "sha256"],
             registry=self.registry,
             multiprocess_mode="livemax",
         )
-        self._serving: Gauge | None = None
-        self._reloads = Counter("digits_model_reloads", "Looks for a new model.", ["outcome"], registry=self.registry)
-        # What was not counted yet.
-        self._answered: defaultdict[tuple[str, str, int], list[float]] = defaultdict(list)  # how long each took
-        self._predicted: Tally[tuple[int | None, bool]] = Tally()
-        self._refused: Tally[str] = Tally()
-        self._seen: list[tuple[float, float, float]] = []  # signals
-        self._seen_together: list[InputStatistics] = []
-        self._queued: list[float] = []  # seconds
-        self._ran: list[tuple[int, float]] = []  # batches
-        # labels() takes a lock and builds a key for each call; what has been asked for once is kept.
-        self._of_prediction = {
+        self._current_model: Gauge | None = None
+        self._reloads = Counter("digits_model_reloads", "Checks for a new model.", ["outcome"], registry=self.registry)
+        # What has happened since the last flush.
+        self._new_requests: defaultdict[tuple[str, str, int], list[float]] = defaultdict(list)  # the seconds of each
+        self._new_predictions: Tally[tuple[int | None, bool]] = Tally()
+        self._new_rejections: Tally[str] = Tally()
+        self._new_inputs: list[tuple[float, float, float]] = []  # confidence, typicality, ink ratio
+        self._new_input_batches: list[InputStatistics] = []
+        self._new_queue_seconds: list[float] = []
+        self._new_batches: list[tuple[int, float]] = []  # size, seconds
+        # Counters with their labels: labels() takes a lock and builds a key on each call.
+        self._prediction_counters = {
             (digit, accepted): self._predictions.labels("none" if digit is None else str(digit), str(accepted).lower())
             for digit in (*range(10), None)
             for accepted in (True, False)
@@ -207,11 +137,11 @@ class Metrics:
         }
         for reason in REASONS:
             self._rejected.labels(reason)
-        for outcome in ("taken", "unchanged", "failed"):
+        for outcome in RELOAD_OUTCOMES:
             self._reloads.labels(outcome)
 
     def forget_dead_workers(self) -> None:
-        """Count no request as in flight that a worker had when it was killed."""
+        """Remove the live gauges of workers that were killed, so that their requests no longer count as in flight."""
         for file in Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR", "/nowhere")).glob("gauge_live*_*.db"):
             pid = int(file.stem.rpartition("_")[2])
             try:
@@ -220,76 +150,96 @@ class Metrics:
                 mark_process_dead(pid)  # type: ignore[no-untyped-call]  # the library has no types here
 
     def count_request(self, method: str, path: str, status: int, seconds: float) -> None:
-        """Count a request."""
-        self._answered[method, path, status].append(seconds)
+        """Count an answered request and how long it took. Method and path must be bounded."""
+        self._new_requests[method, path, status].append(seconds)
 
     def count_prediction(self, digit: int | None, accepted: bool, count: int = 1) -> None:
-        """Count digits that were read; None is blank paper."""
-        self._predicted[digit, accepted] += count
+        """Count digits that were read. None stands for a blank picture."""
+        self._new_predictions[digit, accepted] += count
 
     def observe_input(self, confidence: float, typicality: float, ink_ratio: float) -> None:
-        """Count a picture that the network read."""
-        self._seen.append((confidence, typicality, ink_ratio))
+        """Record the statistics of a picture that the network read."""
+        self._new_inputs.append((confidence, typicality, ink_ratio))
 
-    def observe_inputs(self, signals: InputStatistics) -> None:
-        """Count several."""
-        self._seen_together.append(signals)
+    def observe_inputs(self, statistics: InputStatistics) -> None:
+        """Record the statistics of several pictures."""
+        self._new_input_batches.append(statistics)
 
     def observe_queue(self, seconds: float) -> None:
-        """Count a picture that waited for the network."""
-        self._queued.append(seconds)
+        """Record how long a picture waited for the network."""
+        self._new_queue_seconds.append(seconds)
 
     def observe_batch(self, size: int, seconds: float) -> None:
-        """Count a batch."""
-        self._ran.append((size, seconds))
+        """Record the size of a batch and how long it took."""
+        self._new_batches.append((size, seconds))
 
     def count_rejection(self, reason: str) -> None:
-        """Count a refusal; the reasons are the code's own words."""
-        self._refused[reason] += 1
+        """Count a refused request or connection. The reason is one of ``REASONS``."""
+        self._new_rejections[reason] += 1
 
     def set_model(self, name: str, version: str, sha256: str, reference: Reference | None) -> None:
-        """Note the model that serves from now on."""
+        """Set the model that serves from now on."""
         self._reference.reference = reference
-        if self._serving:
-            self._serving.set(0)
-        self._serving = self._model.labels(name, version, sha256)
-        self._serving.set(1)
+        if self._current_model:
+            self._current_model.set(0)
+        self._current_model = self._model.labels(name, version, sha256)
+        self._current_model.set(1)
 
     def count_reload(self, outcome: str) -> None:
-        """Count a look for a new model."""
+        """Count a check for a new model. The outcome is one of ``RELOAD_OUTCOMES``."""
         self._reloads.labels(outcome).inc()
 
     def flush(self) -> None:
-        """Count what has gathered. For the event loop alone, where it is gathered."""
+        """Update the instruments. Call it only in the event loop, where all the values are recorded."""
         self._in_flight.set(self.in_flight)
-        for (method, path, status), seconds in self._answered.items():
+        for (method, path, status), seconds in self._new_requests.items():
             self._requests.labels(method, path, str(status)).inc(len(seconds))
             self._seconds.labels(path).observe_all(np.array(seconds))
-        for read, count in self._predicted.items():
-            self._of_prediction[read].inc(count)
-        for reason, count in self._refused.items():
+        for prediction, count in self._new_predictions.items():
+            self._prediction_counters[prediction].inc(count)
+        for reason, count in self._new_rejections.items():
             self._rejected.labels(reason).inc(count)
-        if self._seen:
-            self._seen_together.append(InputStatistics(*np.array(self._seen).T))
-        if self._seen_together:
-            for instrument, values in zip(self._signals.values(), zip(*self._seen_together, strict=True), strict=True):
+        if self._new_inputs:
+            self._new_input_batches.append(InputStatistics(*np.array(self._new_inputs).T))
+        if self._new_input_batches:
+            columns = zip(*self._new_input_batches, strict=True)
+            for instrument, values in zip(self._signals.values(), columns, strict=True):
                 instrument.observe_all(np.concatenate(values))
-        if self._queued:
-            self._queue_seconds.observe_all(np.array(self._queued))
-        if self._ran:
-            sizes, seconds_ran = np.array(self._ran).T
+        if self._new_queue_seconds:
+            self._queue_seconds.observe_all(np.array(self._new_queue_seconds))
+        if self._new_batches:
+            sizes, batch_seconds = np.array(self._new_batches).T
             self._batch_size.observe_all(sizes)
-            self._inference_seconds.observe_all(seconds_ran)
-        for gathered in (self._answered, self._predicted, self._refused):
-            gathered.clear()
-        for listed in (self._seen, self._seen_together, self._queued, self._ran):
-            listed.clear()
+            self._inference_seconds.observe_all(batch_seconds)
+        for by_labels in (self._new_requests, self._new_predictions, self._new_rejections):
+            by_labels.clear()
+        for new in (self._new_inputs, self._new_input_batches, self._new_queue_seconds, self._new_batches):
+            new.clear()
 
     def render(self) -> bytes:
-        """Everything, in Prometheus's text format, of all workers: the others may be half a second behind."""
+        """Return the metrics of all workers in Prometheus's text format. Other workers' may be half a second old."""
         self.flush()
-        together = self.registry
+        registry = self.registry
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-            together = CollectorRegistry()
-            MultiProcessCollector(together)  # type: ignore[no-untyped-call]  # the library has no types here
-        return generate_latest(together) + generate_latest(self._reference)
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library has no types here
+        return generate_latest(registry) + generate_latest(self._reference)
+
+
+def reserve_disk_space() -> None:
+    """Write this worker's files at full size, before anything is counted.
+
+    prometheus-client maps these files into memory. If the disk were full later, the system would kill the worker with
+    SIGBUS, then the next worker, and so on.
+
+    Raises:
+        StartupError: The disk is full already.
+    """
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if folder is None:
+        return
+    for kind, size in FILE_BYTES.items():
+        try:
+            (Path(folder) / f"{kind}_{os.getpid()}.db").write_bytes(bytes(size))
+        except OSError as error:
+            raise StartupError(f"{folder}: cannot write the files for a worker's metrics: {error.strerror}") from None

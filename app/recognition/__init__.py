@@ -1,1 +1,1 @@
-"""recognition."""
+"""The answers: a digit, a number, an explanation. Knows nothing of HTTP."""

@@ -42,7 +42,7 @@ def prepare_file(data: bytes, max_pixels: int, mode: Mode = "auto") -> PreparedP
 def prepare_picture(picture: Picture, mode: Mode = "auto") -> PreparedPicture:
     """Normalise a decoded picture."""
     result = normalize(picture.pixels, mode)
-    box = picture.in_picture(result.box) if result.box else None
+    box = picture.to_full_size(result.box) if result.box else None
     return PreparedPicture(
         result.pixels,
         picture.format,

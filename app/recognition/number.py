@@ -10,7 +10,7 @@ from math import prod
 from app.imaging.decode import OpenedImage, Picture, open_image
 from app.imaging.digit_image import Grey
 from app.imaging.ink import Ink, find_ink
-from app.imaging.segmentation import Candidate, Line, best_path, propose
+from app.imaging.segmentation import Candidate, Line, find_best_path, propose_lines
 from app.inference.cascade import fast_part
 from app.inference.engines import Engine
 from app.inference.model_folder import Thresholds
@@ -36,7 +36,7 @@ def open_page(image: OpenedImage) -> Page:
     """
     picture = image.decode()
     ink = find_ink(picture.pixels)
-    return Page(picture, ink, propose(ink))
+    return Page(picture, ink, propose_lines(ink))
 
 
 def list_candidates(page: Page) -> list[Grey]:
@@ -49,7 +49,7 @@ def select_digits(page: Page, scores: Sequence[Score]) -> list[list[Candidate]]:
     digits, start = [], 0
     for line in page.lines:
         end = start + len(line.candidates)
-        path = best_path(line, [(max(score.probabilities), score.typicality) for score in scores[start:end]])
+        path = find_best_path(line, [(max(score.probabilities), score.typicality) for score in scores[start:end]])
         start = end
         if path:
             digits.append([line.candidates[index] for index in path])
@@ -105,5 +105,5 @@ def read_digit(page: Page, digit: Candidate, score: Score, thresholds: Threshold
         confidence=confidence,
         accepted=reason is None,
         reason=reason,
-        box=BoxInfo.from_rectangle(page.picture.in_picture(digit.box.scaled(1 / page.ink.scale))),
+        box=BoxInfo.from_rectangle(page.picture.to_full_size(digit.box.scale(1 / page.ink.scale))),
     )

@@ -1,1 +1,1 @@
-"""server."""
+"""Everything that touches uvicorn: connections, timeouts, signals and worker processes."""

@@ -1,90 +1,27 @@
-"""uvicorn's HTTP, with what it leaves to others: how slowly a request may come, how large its head may be, and that
-nobody works for a client that has gone.
-
-The head and the body of an answer are one write: uvicorn hands them to the transport one after the other, and uvloop
-makes a system call of each, a tenth of what an answer costs. Knows nothing of what is answered, but to those whose
-request never becomes one.
-"""
+"""uvicorn's HTTP protocol plus receive timeouts, a header limit, and cancellation when the client disconnects."""
 
 import asyncio
 import fcntl
-import re
 import termios
 from array import array
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.http.middleware.request_log import GONE, SLOW
+from app.http.middleware.request_log import BODY_TOO_SLOW, CLIENT_DISCONNECTED
 from app.http.problems import connection_problem
+from app.server.request_cycle import RequestCycle, format_headers, format_response
 
-MAX_HEAD_BYTES = 65_536  # bytes of a request's head, give or take a packet
-RATE_WINDOW_S = 10.0  # seconds over which the rate of a body is taken
-MAX_UNREAD_S = 60.0  # seconds for which a client may leave an answer unread
-
-# Headers in which there is nothing that uvicorn would object to, and nothing that it would have to see to.
-PLAIN_LINES = re.compile(rb"(?:(?!connection:|transfer-encoding:)[a-z0-9-]+: [^\x00-\x08\x0a-\x1f\x7f]*\r\n)*")
-
-
-class RequestCycle(RequestResponseCycle):
-    """uvicorn's request and answer, but that the head of an answer waits for its body, and that the headers of one
-    which is all there are checked together."""
-
-    _head: dict[str, Any] | None = None
-
-    async def send(self, message: Any) -> None:
-        if self.transport.is_closing():  # the client has gone, and uvicorn is told in a turn of the loop
-            self.disconnected = True
-        elif message["type"] == "http.response.start" and not self.response_started:
-            self._head = message
-        else:
-            if head := self._head:
-                self._head = None
-                if message["type"] == "http.response.body" and self._send_whole(head, message):
-                    return
-                await super().send(head)  # type: ignore[arg-type]  # uvicorn's types of messages are its own
-            await super().send(message)
-
-    def _send_whole(self, head: dict[str, Any], message: dict[str, Any]) -> bool:
-        """Send an answer that is all there, as most are; False, with nothing done, if it is anything else."""
-        headers, body = list(head.get("headers", ())), message.get("body", b"")
-        if (
-            message.get("more_body")
-            or self.flow.write_paused
-            or self.scope["method"] == "HEAD"
-            or (b"content-length", b"%d" % len(body)) not in headers
-        ):
-            return False
-        lines = written(headers)
-        if not PLAIN_LINES.fullmatch(lines) or lines.count(b"\n") != len(headers):
-            return False
-        self.response_started = self.response_complete = True
-        self.waiting_for_100_continue = False
-        self.transport.write(whole(head["status"], written(self.default_headers) + lines, body, self.keep_alive))
-        self.message_event.set()
-        if not self.keep_alive:
-            self.transport.close()
-        self.on_response()
-        return True
-
-
-def written(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Headers as lines."""
-    return b"".join([b"%b: %b\r\n" % header for header in headers])
-
-
-def whole(status: int, lines: bytes, body: bytes, keep_alive: bool) -> bytes:
-    """An answer, from its first byte to its last."""
-    return b"".join((STATUS_LINE[status], lines, b"\r\n" if keep_alive else b"connection: close\r\n\r\n", body))
+MAX_HEAD_BYTES = 65_536  # of a request; checked after each packet
+MAX_UNREAD_S = 60.0  # for which a client may leave a response unread
 
 
 class DiscardedTrailers(list[tuple[bytes, bytes]]):
-    """Discards the trailers of a chunked body: nobody reads them, and they may be endless."""
+    """Discards the trailers of a chunked body. Nothing reads them, and there may be any number of them."""
 
     def append(self, header: tuple[bytes, bytes]) -> None:
         pass
@@ -97,41 +34,43 @@ DISCARDED_TRAILERS = DiscardedTrailers()
 class ReceiveTimeouts:
     """How slowly a request may arrive."""
 
-    head_s: float = 5.0  # seconds until the head is complete
-    body_s: float = 60.0  # seconds from then until the body is complete
-    min_rate: float = 16_384.0  # bytes per second, averaged over ``RATE_WINDOW_S``
+    head_s: float = 5.0  # until the head is complete
+    body_s: float = 60.0  # from then until the body is complete
+    min_rate: float = 16_384.0  # bytes per second, averaged over ``rate_window_s``
+    rate_window_s: float = 10.0
 
 
 class Stage(Enum):
-    """What a connection is doing, as far as receiving goes."""
+    """What a connection is receiving."""
 
-    HEAD = "head"  # a request's head comes, or ought to
+    HEAD = "head"  # the head of a request, or the server waits for the first one
     BODY = "body"
-    NONE = "none"  # a request is complete; an answer is due, or the next request if there is one
+    NONE = "none"  # the request is complete: a response is due, or the next request may follow
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """For uvicorn's setting ``http``, with ``functools.partial`` for its patience.
+    """One connection. Pass it to uvicorn's setting ``http``, with its limits in a ``functools.partial``.
 
-    Time is not taken for each request: the server looks at all connections twice a second (``look``), and a stage
-    begins when it is first seen.
+    There are no timers for a request. The server calls ``check`` for each connection twice a second, and a stage starts
+    when ``check`` first sees it.
     """
 
     def __init__(
-        self, *arguments: Any, timeouts: ReceiveTimeouts = ReceiveTimeouts(), max_connections: int = 8192, **more: Any
+        self, *args: Any, timeouts: ReceiveTimeouts = ReceiveTimeouts(), max_connections: int = 8192, **kwargs: Any
     ) -> None:
-        super().__init__(*arguments, **more)
+        super().__init__(*args, **kwargs)
         self._timeouts, self._max_connections = timeouts, max_connections
-        self._stage, self._number = Stage.HEAD, 0  # the number tells stages apart
+        self._stage, self._stage_number = Stage.HEAD, 0  # the number tells one stage from the next
         self._received = 0  # bytes
-        self._head_from = 0  # bytes that had come when the head began
-        self._seen = -1  # number of the stage that is timed
-        self._marks: deque[tuple[float, int]] = deque()  # of that stage: when it was looked at, bytes by then
+        self._head_start = 0  # value of ``_received`` when the head started
+        self._timed_stage = -1  # number of the stage that ``_stage_started`` and ``_progress`` are about
+        self._stage_started = 0.0
+        self._progress: deque[tuple[float, int]] = deque()  # time and ``_received`` at each check in the rate window
         self._unread_since: float | None = None
         self._service: Any = self.app_state.get("service")
-        self._shedding = False
+        self._refused_by_shedder = False  # the current request, whose body is then skipped
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
         if len(self.connections) > self._max_connections:
             self._refuse(503, "connections")
@@ -139,65 +78,65 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         cycle = self.cycle
         super().connection_lost(exc)
-        self._cancel(cycle, GONE)
+        self._cancel(cycle, CLIENT_DISCONNECTED)
         while self.pipeline:
-            self._cancel(self.pipeline.pop()[0], GONE)
+            self._cancel(self.pipeline.pop()[0], CLIENT_DISCONNECTED)
 
     def data_received(self, data: bytes) -> None:
         self._received += len(data)
         super().data_received(data)
-        if self._stage is Stage.HEAD and self._received - self._head_from > MAX_HEAD_BYTES:
+        if self._stage is Stage.HEAD and self._received - self._head_start > MAX_HEAD_BYTES:
             self._refuse(431, "head")
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._stage, self._number, self._head_from = Stage.HEAD, self._number + 1, self._received
+        self._stage, self._stage_number, self._head_start = Stage.HEAD, self._stage_number + 1, self._received
 
     def on_headers_complete(self) -> None:
-        if not self._shed():
+        if not self._shed_request():
             super().on_headers_complete()
-        self._stage, self._number = Stage.BODY, self._number + 1
+        self._stage, self._stage_number = Stage.BODY, self._stage_number + 1
         self.headers = DISCARDED_TRAILERS
         if self._service and self._service.draining and self.cycle:
             self.cycle.keep_alive = False
 
-    def _shed(self) -> bool:
-        """Answer a request that there is no room for, if it is one; what is left of it is passed over."""
-        self._shedding = False
+    def _shed_request(self) -> bool:
+        """Refuse the request if the service is full. Return whether it was refused."""
+        self._refused_by_shedder = False
         service = self._service
         if service is None or service.shed_request is None or service.draining or self.expect_100_continue:
             return False
-        if self.cycle is not None and not self.cycle.response_complete:  # answers go in order, and this one is later
+        if self.cycle is not None and not self.cycle.response_complete:  # an earlier response is due first
             return False
         refusal = service.shed_request(self.parser.get_method(), self.url, self.headers, self.client)
         if refusal is None:
             return False
         lines, body = refusal
-        self._shedding = True
-        keep = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-        answer = whole(503, written(self.server_state.default_headers) + lines, body, keep)
-        # Not at once: libuv goes on reading for as long as there is much to read, so that clients which are refused and
-        # ask again within the same turn of the loop would keep all work from being done, for seconds.
-        self.loop.call_soon(self._send_refusal, answer, keep)
+        self._refused_by_shedder = True
+        keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        response = format_response(503, format_headers(self.server_state.default_headers) + lines, body, keep_alive)
+        # In the next iteration of the event loop: libuv keeps reading while much data arrives. Clients that are refused
+        # and retry within one iteration would stop all other work for seconds.
+        self.loop.call_soon(self._send_refusal, response, keep_alive)
         return True
 
-    def _send_refusal(self, answer: bytes, keep: bool) -> None:
+    def _send_refusal(self, response: bytes, keep_alive: bool) -> None:
         if not self.transport.is_closing():
-            self.transport.write(answer)
-            if not keep:
+            self.transport.write(response)
+            if not keep_alive:
                 self.transport.close()
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        """Start the work on a request, and keep hold of it for the day that it is to be stopped."""
-        cycle.__class__ = RequestCycle  # there is no other way in: uvicorn names its own where it makes one
+        """Start the task of a request, and keep the task so that it can be cancelled."""
+        cycle.__class__ = RequestCycle  # the only way: uvicorn creates its own class by name
         task = self.loop.create_task(cycle.run_asgi(app))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
         cycle.scope["state"]["task"] = task
 
     def on_body(self, body: bytes) -> None:
-        """Keep a part of a body. The app is woken when there is much of it, or all: not for each byte that comes."""
-        if self._shedding or self.cycle.response_complete:
+        """Store a part of a body. Wake the app only when the body is complete or the buffer is full."""
+        if self._refused_by_shedder or self.cycle.response_complete:
             return
         self.cycle.body += body
         if len(self.cycle.body) > HIGH_WATER_LIMIT:
@@ -205,12 +144,12 @@ class HttpProtocol(HttpToolsProtocol):
             self.cycle.message_event.set()
 
     def on_message_complete(self) -> None:
-        if not self._shedding:
+        if not self._refused_by_shedder:
             super().on_message_complete()
-        self._stage, self._head_from = Stage.NONE, self._received
+        self._stage, self._head_start = Stage.NONE, self._received
 
     def on_response_complete(self) -> None:
-        """Go on with the next request. No timer is set until it comes, as uvicorn would: ``look`` sees to that."""
+        """Start the next request. Unlike uvicorn, set no keep-alive timer: ``check`` closes idle connections."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -223,16 +162,16 @@ class HttpProtocol(HttpToolsProtocol):
 
     @property
     def is_new(self) -> bool:
-        """Whether nothing has come on it yet."""
+        """Whether no byte has arrived yet."""
         return not self._received
 
     @property
-    def waits_for_answer(self) -> bool:
-        """Whether a request is under way on it, or a part of one has come."""
+    def is_busy(self) -> bool:
+        """Whether a request is in progress: its body is arriving, or its response is not complete."""
         return bool(self.cycle and not self.cycle.response_complete) or self._stage is Stage.BODY
 
-    def look(self, now: float) -> None:
-        """Close the connection if what it sends comes too slowly, or what it is sent is not read."""
+    def check(self, now: float) -> None:
+        """Close the connection if the client sends too slowly, leaves a response unread or is idle for too long."""
         if self.transport.is_closing():
             return
         if not self.flow.write_paused:
@@ -243,46 +182,50 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.abort()
             return
         stage = self._stage
-        answered = self.cycle is None or self.cycle.response_complete
-        if stage is Stage.NONE and self._received > self._head_from:
-            stage = Stage.HEAD  # line feeds came instead of a request
-        if self.flow.read_paused or (stage is Stage.NONE and not answered):
-            self._seen = -1
+        response_sent = self.cycle is None or self.cycle.response_complete
+        if stage is Stage.NONE and self._received > self._head_start:
+            stage = Stage.HEAD  # line feeds arrived instead of a request
+        if self.flow.read_paused or (stage is Stage.NONE and not response_sent):
+            self._timed_stage = -1
             return
-        if self._seen != self._number:
-            self._seen = self._number
-            self._started = now
-            self._marks.clear()
+        if self._timed_stage != self._stage_number:
+            self._timed_stage = self._stage_number
+            self._stage_started = now
+            self._progress.clear()
         if stage is Stage.NONE:
-            if now - self._started >= self.timeout_keep_alive and not self._has_unread():
+            if now - self._stage_started >= self.timeout_keep_alive and not self._has_unread_bytes():
                 self.transport.close()
             return
-        self._marks.append((now, self._received))
-        since, received = self._marks[0]
-        if now - since >= RATE_WINDOW_S:
-            self._marks.popleft()
+        window_s = self._timeouts.rate_window_s
+        self._progress.append((now, self._received))
+        window_start, received_before = self._progress[0]
+        if now - window_start >= window_s:
+            self._progress.popleft()
         if stage is Stage.HEAD:
-            if now - self._started >= self._timeouts.head_s:
-                if self.is_new:  # made ahead of need, as browsers do: an answer would be taken for that to a request
+            if now - self._stage_started >= self._timeouts.head_s:
+                if self.is_new:  # opened ahead of need, as browsers do: the client would take a 408 for its response
                     self.transport.close()
                 else:
                     self._refuse(408, "slow")
-        elif now - self._started >= self._timeouts.body_s or (
-            now - since >= RATE_WINDOW_S and self._received - received < self._timeouts.min_rate * RATE_WINDOW_S
+        elif now - self._stage_started >= self._timeouts.body_s or (
+            now - window_start >= window_s and self._received - received_before < self._timeouts.min_rate * window_s
         ):
-            if not answered and self._cancel(self.cycle, SLOW):
-                return  # it is answered where all are
+            if not response_sent and self._cancel(self.cycle, BODY_TOO_SLOW):
+                return  # the RequestLog middleware sends the 408
             self.transport.close()
 
-    def _has_unread(self) -> bool:
-        """Whether more has come than was read: in a busy loop the request that ends an idle time may wait for its turn,
-        and would be lost."""
+    def _has_unread_bytes(self) -> bool:
+        """Return whether the socket has bytes that were not read yet.
+
+        When the event loop is busy, a request may have reached an idle connection and not been read yet. Closing the
+        connection would lose it.
+        """
         count = array("i", [0])
         fcntl.ioctl(self.transport.get_extra_info("socket"), termios.FIONREAD, count)
         return bool(count[0])
 
     def _refuse(self, status: int, reason: str) -> None:
-        """Answer what is no request, or never was one, and close."""
+        """Answer a connection that sent no valid or complete request, and close it."""
         if self.transport.is_closing():
             return
         if self._service:
@@ -291,7 +234,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _cancel(self, cycle: Any, reason: str) -> bool:
-        """Stop the work on a request that was not answered."""
+        """Cancel the task of a request whose response has not started. Return whether there was one."""
         if cycle is None or cycle.response_complete or cycle.response_started:
             return False
         task = cycle.scope["state"].get("task")

@@ -1,7 +1,7 @@
 """Refuses a request from its head alone when too many requests are waiting.
 
-Under overload, time is scarce: what a refusal costs is missing for an answer. So a refused request gets no task, passes
-no middleware, and its body is skipped as it arrives. It still gets a request ID, is counted and is logged.
+Under overload, every microsecond spent on a refusal is lost to an answer. A refused request therefore gets no task and
+passes no middleware, and its body is skipped as it arrives. It still gets a request ID, is counted and is logged.
 """
 
 import asyncio
@@ -13,8 +13,8 @@ from app.inference.admission import TOO_MANY_REQUESTS, Admission
 from app.observability.logging import AccessLog
 from app.observability.metrics import Metrics
 
-# The paths that accept pictures, with the label under which each is counted.
-LABELS = {path: path.decode() for path in (b"/predict", b"/predict/batch", b"/read", b"/explain")}
+# The paths that accept pictures, and the label that counts the requests to each.
+PATH_LABELS = {path: path.decode() for path in (b"/predict", b"/predict/batch", b"/read", b"/explain")}
 INFER_PREFIX, INFER_SUFFIX = b"/v2/models/", b"/infer"
 
 STATUS, SLUG, TITLE = TABLE[OverloadedError]
@@ -24,11 +24,11 @@ HEADER_LINES = b"content-type: %b\r\nretry-after: %d\r\ncontent-length: %d\r\nx-
 
 
 class LoadShedder:
-    """Refuses requests while as many are waiting as allowed."""
+    """Refuses requests while the maximum number of requests is waiting."""
 
     def __init__(self, admission: Admission, metrics: Metrics, log: AccessLog | None) -> None:
         self._admission, self._metrics, self._log = admission, metrics, log
-        self._admitted_this_turn = 0  # admission counts them only when the event loop runs their tasks
+        self._just_admitted = 0  # in this iteration of the event loop; admission counts them when their tasks run
 
     def __call__(
         self, method: bytes, url: bytes, headers: list[tuple[bytes, bytes]], client: tuple[str, int] | None
@@ -36,17 +36,17 @@ class LoadShedder:
         """Return the header lines and the body of a 503, or None to let the request continue."""
         if method != b"POST":
             return None
-        if self._admission.room > self._admitted_this_turn:
-            if not self._admitted_this_turn:
-                asyncio.get_running_loop().call_soon(self._start_turn)
-            self._admitted_this_turn += 1
+        if self._admission.room > self._just_admitted:
+            if not self._just_admitted:
+                asyncio.get_running_loop().call_soon(self._start_iteration)
+            self._just_admitted += 1
             return None
         path = url.partition(b"?")[0]
         is_infer = path.startswith(INFER_PREFIX) and path.endswith(INFER_SUFFIX)
-        label = "/v2/models/{name}/infer" if is_infer else LABELS.get(path)
+        label = "/v2/models/{name}/infer" if is_infer else PATH_LABELS.get(path)
         if label is None:
             return None
-        request_id = get_request_id(headers)  # needs no escaping
+        request_id = get_request_id(headers)  # its characters need no escaping in JSON
         self._metrics.count_request("POST", label, STATUS, 0.0)
         self._metrics.count_rejection(SLUG)
         if self._log:
@@ -56,5 +56,5 @@ class LoadShedder:
         body = PROTOCOL_ERROR if is_infer else PROBLEM % request_id
         return HEADER_LINES % (media_type, self._admission.retry_after(), len(body), request_id), body
 
-    def _start_turn(self) -> None:
-        self._admitted_this_turn = 0
+    def _start_iteration(self) -> None:
+        self._just_admitted = 0

@@ -16,7 +16,7 @@ class SighupHandler:
 
     def __init__(self, reload: Callable[[], None]) -> None:
         self._reload = reload
-        ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN  # as under nohup
+        ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN  # nohup does this
         self._had_terminal = not ignored and has_terminal()
 
     def __call__(self) -> None:

@@ -1,8 +1,9 @@
-"""Who is compared, and how each is started.
+"""The servers that are compared, and how each is started.
 
-A folder here has what its server installs (``requirements.txt``) and how it serves the textbook CNN, in the way that
-its own documentation recommends. Where that documentation offers batches the server runs twice, one by one and in
-batches of up to 16, and the report takes the better. Imported in each peer's environment: the standard library alone.
+Each folder has the requirements of a server and the code that serves the textbook CNN with it, in the way that its
+documentation recommends. If the documentation offers batching, the server runs twice, one by one and in batches of up
+to 16, and the report uses the faster way. Each server's environment imports this module, so it may import only the
+standard library.
 """
 
 from collections.abc import Mapping
@@ -16,33 +17,33 @@ TEXTBOOK = sorted((ROOT / "models").glob("textbook-*"))[-1]
 
 @dataclass(frozen=True)
 class Contender:
-    """A server as it is measured. ``{port}`` is filled in wherever it stands, ``{batch}`` in the environment."""
+    """A server to measure. ``{port}`` is filled in everywhere, ``{batch}`` only in the environment."""
 
     name: str  # for --only, the logs and the raw numbers
-    title: str  # in the report; of several with one title the fastest stands there
+    title: str  # in the report; of several with one title, the report shows the fastest
     folder: str  # beside this file
-    command: tuple[str, ...]  # the first word is a program of its own environment
-    package: str  # whose version is told
-    prepare: tuple[str, ...] = ()  # a command that is run before, and not measured
+    command: tuple[str, ...]  # the first word is a program in its environment
+    package: str  # the report shows its version
+    prepare: tuple[str, ...] = ()  # a command to run first; not measured
     path: str = "/predict"
     form: Literal["multipart", "raw", "tensor"] = "multipart"
-    part: str = "file"  # the name of the file's part in the form
+    part: str = "file"  # name of the file's part in the form
     environment: Mapping[str, str] = field(default_factory=dict)
-    batch: int = 1  # pictures at most
-    torch: bool = True  # whether it needs the shared torch
-    answers: Literal["textbook", "released", "constant"] = "textbook"  # whose digits it must tell
+    batch: int = 1  # maximum number of pictures in a batch
+    torch: bool = True  # needs the shared torch
+    answers: Literal["textbook", "released", "constant"] = "textbook"  # the model whose digits it must answer with
 
 
-def both_ways(contender: Contender) -> list[Contender]:
-    """One by one, and in batches of up to 16."""
+def with_and_without_batches(contender: Contender) -> list[Contender]:
+    """Return the contender twice: one by one, and in batches of up to 16."""
     return [replace(contender, name=f"{contender.name}-{batch}", batch=batch) for batch in (1, 16)]
 
 
-def module(name: str, *arguments: str) -> tuple[str, ...]:
+def python_module(name: str, *arguments: str) -> tuple[str, ...]:
     return ("python", "-m", f"benchmarks.peers.{name}", *arguments)
 
 
-def uvicorn(app: str, *flags: str) -> tuple[str, ...]:
+def uvicorn_command(app: str, *flags: str) -> tuple[str, ...]:
     return ("uvicorn", f"benchmarks.peers.{app}", "--host", "127.0.0.1", "--port", "{port}", *flags)
 
 
@@ -57,12 +58,12 @@ OURS = Contender(
 )
 
 CONTENDERS = [
-    # Without an access log, which makes it the higher ceiling: ours has one.
+    # It has no access log, so the ceiling is even higher: digitserve has one.
     Contender(
         name="constant",
         title="uvicorn alone, a constant answer",
         folder="constant",
-        command=uvicorn("constant.app:app", "--no-access-log"),
+        command=uvicorn_command("constant.app:app", "--no-access-log"),
         package="uvicorn",
         torch=False,
         answers="constant",
@@ -80,10 +81,10 @@ CONTENDERS = [
         name="tutorial",
         title="FastAPI and torch, as in tutorials",
         folder="tutorial",
-        command=uvicorn("tutorial.app:app"),
+        command=uvicorn_command("tutorial.app:app"),
         package="fastapi",
     ),
-    *both_ways(
+    *with_and_without_batches(
         Contender(
             name="mlserver",
             title="MLServer",
@@ -91,40 +92,40 @@ CONTENDERS = [
             command=("mlserver", "start", str(ROOT / "benchmarks/peers/mlserver")),
             package="mlserver",
             path="/v2/models/textbook/infer",
-            form="tensor",  # as its protocol has it; it takes no forms
+            form="tensor",  # the form of its protocol; it does not accept multipart
             environment={
                 "MLSERVER_HOST": "127.0.0.1",
                 "MLSERVER_HTTP_PORT": "{port}",
                 "MLSERVER_GRPC_PORT": "0",
                 "MLSERVER_METRICS_PORT": "0",
-                "MLSERVER_PARALLEL_WORKERS": "0",  # in its one process: on one core, faster than with a worker
+                "MLSERVER_PARALLEL_WORKERS": "0",  # run in its one process: faster than a worker on one core
                 "MLSERVER_MODEL_MAX_BATCH_SIZE": "{batch}",
                 "MLSERVER_MODEL_MAX_BATCH_TIME": "0.002",
             },
         )
     ),
-    *both_ways(
+    *with_and_without_batches(
         Contender(
             name="torchserve",
             title="TorchServe",
             folder="torchserve",
-            prepare=module("torchserve.archive"),
-            command=module("torchserve.start", "{port}"),
+            prepare=python_module("torchserve.archive"),
+            command=python_module("torchserve.start", "{port}"),
             package="torchserve",
             path="/predictions/textbook",
             part="data",
         )
     ),
-    *both_ways(
+    *with_and_without_batches(
         Contender(
             name="litserve",
             title="LitServe",
             folder="litserve",
-            command=module("litserve.server", "{port}"),
+            command=python_module("litserve.server", "{port}"),
             package="litserve",
         )
     ),
-    *both_ways(
+    *with_and_without_batches(
         Contender(
             name="bentoml",
             title="BentoML",
@@ -134,17 +135,17 @@ CONTENDERS = [
             environment={"BENTOML_HOST": "127.0.0.1", "BENTOML_DO_NOT_TRACK": "True"},
         )
     ),
-    *both_ways(
+    *with_and_without_batches(
         Contender(
             name="rayserve",
             title="Ray Serve",
             folder="rayserve",
-            command=module("rayserve.server", "{port}"),
+            command=python_module("rayserve.server", "{port}"),
             package="ray",
             environment={
                 "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-                "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",  # which the line above turns on, and which needs HAProxy
-                "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # which on Linux, too, keeps it to the loopback interface
+                "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",  # the line above turns it on, and it needs HAProxy
+                "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # keeps it to the loopback interface, on Linux too
                 "RAY_USAGE_STATS_ENABLED": "0",
             },
         )

@@ -1,4 +1,4 @@
-"""The textbook CNN as torch servers have it: weights, and torchvision's transforms, as tutorials write them."""
+"""The textbook CNN for torch servers: its weights, and torchvision's transforms as tutorials use them."""
 
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from torchvision import transforms
 from app.inference.networks import DIGITS, SimpleCNN
 from benchmarks.peers import TEXTBOOK
 
-# A picture of any size and mode to (1, 28, 28), in [-1, 1].
+# Turns a picture of any size and mode into (1, 28, 28), in [-1, 1].
 TRANSFORM = transforms.Compose(
     [
         transforms.Grayscale(),
@@ -21,8 +21,8 @@ TRANSFORM = transforms.Compose(
 class Textbook(nn.Module):
     """Maps transformed pictures ``(N, 1, 28, 28)`` to logits ``(N, 10)``.
 
-    What our network does before and after its layers, normalisation and calibration, tutorials have outside or not at
-    all, and neither has this.
+    Our network normalises its input and calibrates its output. Tutorials do that outside the network or not at all, so
+    this network does neither.
     """
 
     def __init__(self) -> None:

@@ -1,13 +1,12 @@
-"""Where settings come from, and what the README says of them."""
+"""Where settings come from, and which values are refused."""
 
-import re
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from app.settings import Settings
-from tests.support.running import ROOT, run_app
+from tests.support.running import run_app
 
 
 def test_a_flag_wins_over_the_environment_that_over_dotenv_that_over_the_default(
@@ -41,14 +40,3 @@ def test_a_wrong_setting_is_named_on_the_command_line() -> None:
     assert done.returncode == 2
     assert "device (DIGITS_DEVICE)" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_the_readme_lists_every_setting_with_its_default() -> None:
-    """The README's table has one row a setting: variable, flag, default, meaning."""
-    readme = (ROOT / "README.md").read_text()
-    rows = dict(re.findall(r"^\| `(DIGITS_\w+)` \| (.*) \|$", readme, re.MULTILINE))
-    expected = {}
-    for name, field in Settings.model_fields.items():
-        default = "the released model" if name == "model" else f"`{field.default}`" if field.default != "" else "none"
-        expected[f"DIGITS_{name.upper()}"] = f"`--{name.replace('_', '-')}` | {default} | {field.description}"
-    assert rows == expected

@@ -1,1 +1,1 @@
-"""benchmarks."""
+"""Tests of benchmarks/: what a benchmark measures is what it claims to measure."""

@@ -1,4 +1,4 @@
-"""The fuzzer: it finds what is wrong, and finds nothing in a few thousand inputs."""
+"""The fuzzer: it finds faults that are there, and finds none in a few thousand inputs."""
 
 import json
 import os
@@ -10,41 +10,41 @@ from pathlib import Path
 import pytest
 
 from app.errors import BrokenImageError
-from benchmarks.fuzz import SLOW, Finding, check, run, write
-from benchmarks.mutations import CORPUS, Input, make
+from benchmarks.fuzz import MAX_CPU_S, Finding, check_input, run, write_finding
+from benchmarks.mutations import CORPUS, Input, make_input
 from tests.support.running import ROOT, clean_environment
 
 SEED = 20261124
-FAULTS = ("an exception", "a crash", "a hang", "a leak", "a long way round")
-TRAPS = {make(SEED, 10 + number).body: fault for number, fault in enumerate(FAULTS)}
+FAULTS = ("exception", "crash", "hang", "memory", "slow")
+FAULT_BY_BODY = {make_input(SEED, 10 + number).body: fault for number, fault in enumerate(FAULTS)}
 
 
-def trapped(given: Input) -> str:
-    """Go wrong, each time in another way, at five of the inputs."""
-    fault = TRAPS.get(given.body)
-    if fault == "an exception":
-        raise KeyError("a key that is not there")
-    if fault == "a crash":
+def check_with_faults(given: Input) -> str:
+    """Misbehave at five of the inputs, each time in another way."""
+    fault = FAULT_BY_BODY.get(given.body)
+    if fault == "exception":
+        raise KeyError("missing key")
+    if fault == "crash":
         os.abort()
-    if fault == "a hang":
+    if fault == "hang":
         time.sleep(60)
-    if fault == "a leak":
+    if fault == "memory":
         assert len(b"x" * 300_000_000)
-    if fault == "a long way round":
-        began = time.process_time()
-        while time.process_time() < began + 1.1 * SLOW:
+    if fault == "slow":
+        started = time.process_time()
+        while time.process_time() < started + 1.1 * MAX_CPU_S:
             pass
     return "fine"
 
 
 def test_every_seed_of_the_corpus_is_read() -> None:
-    """Unchanged, each file is a picture, in whatever form it comes: so what is changed starts from what works."""
+    """Every file of the corpus is readable in every form of request, so mutations start from valid input."""
     for given in CORPUS:
-        assert check(given).startswith("read, ")
+        assert check_input(given).startswith("read, ")
 
 
 def test_thousands_of_changed_inputs_do_no_harm() -> None:
-    """A picture or a RequestError, in time, in little memory, the same by both ways; some of each format are read."""
+    """Each ends with a picture or a RequestError, in time and in little memory; each format is read at least once."""
     result = run(SEED, inputs=4_000)
     assert result.findings == {}
     assert result.inputs == 4_000
@@ -53,11 +53,11 @@ def test_thousands_of_changed_inputs_do_no_harm() -> None:
     assert set(result.outcomes) == reads | refusals
 
 
-def test_what_is_wrong_is_found_and_the_search_goes_on() -> None:
-    """An exception, a crash, a hang, a leak and slowness are findings of their inputs; those in between are tried."""
-    result = run(SEED, inputs=20, check=trapped, hang=3.0)
+def test_faults_are_found_and_the_search_continues() -> None:
+    """An exception, a crash, a hang, excessive memory and slowness are findings; the other inputs are still tried."""
+    result = run(SEED, inputs=20, check=check_with_faults, hang_timeout=3.0)
     assert sorted(result.findings) == [10, 11, 12, 13, 14]
-    assert "KeyError: 'a key that is not there'" in result.findings[10]
+    assert "KeyError: 'missing key'" in result.findings[10]
     assert result.findings[11] == "its process ended with -6"
     assert result.findings[12] == "it did not end within 3.0 s"
     assert result.findings[13].endswith(" MB")
@@ -65,23 +65,23 @@ def test_what_is_wrong_is_found_and_the_search_goes_on() -> None:
     assert result.outcomes == {"fine": 15, "finding": 5}
 
 
-def test_the_quick_ways_are_held_against_the_general_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A quick way that reads what the general one does not is a finding."""
+def test_fast_readers_are_compared_with_general_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a finding if the plain PNG decoder reads a file that the general decoder rejects."""
     plain = next(given for given in CORPUS if given.body.startswith(b"\x89PNG"))
-    check(plain)
+    check_input(plain)
 
-    def refuse(data: bytes, max_pixels: int) -> None:
+    def reject(data: bytes, max_pixels: int) -> None:
         raise BrokenImageError("not today")
 
-    monkeypatch.setattr("benchmarks.fuzz.decode", refuse)
-    with pytest.raises(Finding, match="the quick way reads a PNG"):
-        check(plain)
+    monkeypatch.setattr("benchmarks.fuzz.decode", reject)
+    with pytest.raises(Finding, match="the plain PNG decoder reads a file"):
+        check_input(plain)
 
 
-def test_a_finding_can_be_made_again(tmp_path: Path) -> None:
-    """It is written with its body and a command, and the command tries that very input."""
-    body = write(tmp_path / "findings", SEED, 4711, "it took 300 MB")
-    assert body.read_bytes() == make(SEED, 4711).body
+def test_a_finding_can_be_reproduced(tmp_path: Path) -> None:
+    """It is written with its body and a command, and the command tries the same input."""
+    body = write_finding(tmp_path / "findings", SEED, 4711, "it took 300 MB")
+    assert body.read_bytes() == make_input(SEED, 4711).body
     about = json.loads(body.with_suffix(".json").read_text())
     assert about["found"] == "it took 300 MB"
     command = about["again"].split()
@@ -89,4 +89,4 @@ def test_a_finding_can_be_made_again(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, *command[1:]], cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == check(make(SEED, 4711))
+    assert done.stdout.strip() == check_input(make_input(SEED, 4711))

@@ -1,1 +1,1 @@
-"""deploy."""
+"""Tests of the container image and of deploy/."""

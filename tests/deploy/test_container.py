@@ -1,4 +1,4 @@
-"""The container: really built, and really run, as a user without rights on a file system that cannot be written."""
+"""The container image: built, and run as an unprivileged user on a read-only file system."""
 
 import json
 import os
@@ -24,10 +24,11 @@ from tests.support.running import ROOT
 BASE = "docker.io/library/python:3.13-slim-trixie"
 IMAGE = "localhost/digitserve-test"
 ENVIRONMENT = {**os.environ, "BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "vfs"}
-LIMIT = 560_000_000  # bytes, with all that is to come
+MAX_IMAGE_BYTES = 560_000_000
 
 
-def buildah(*arguments: str) -> str:
+def run_buildah(*arguments: str) -> str:
+    """Run buildah and return its output."""
     done = subprocess.run(
         ["buildah", *arguments], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=500, check=False
     )
@@ -35,34 +36,34 @@ def buildah(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def missing() -> str | None:
-    """What this machine lacks for building an image, if anything."""
+def find_missing() -> str | None:
+    """Return what this machine lacks to build an image, or None."""
     if shutil.which("buildah") is None:
         return "buildah is not installed (Debian: apt install buildah)"
     if os.geteuid() != 0:
-        return "building without a daemon here needs root"
+        return "building without a daemon needs root"
     done = subprocess.run(["buildah", "images", "-q", BASE], env=ENVIRONMENT, capture_output=True, check=False)
-    return f"the base image {BASE} is not here, and tests never download" if done.returncode else None
+    return f"the base image {BASE} is missing, and tests do not download it" if done.returncode else None
 
 
 @pytest.fixture(scope="module")
 def container() -> Iterator[str]:
-    if reason := missing():
+    if reason := find_missing():
         pytest.skip(reason)
-    buildah("bud", "--pull-never", "--format", "docker", "-t", IMAGE, ".")
-    name = buildah("from", "--pull-never", IMAGE)
+    run_buildah("bud", "--pull-never", "--format", "docker", "-t", IMAGE, ".")
+    name = run_buildah("from", "--pull-never", IMAGE)
     yield name
-    buildah("rm", name)
-    buildah("rmi", IMAGE)
+    run_buildah("rm", name)
+    run_buildah("rmi", IMAGE)
 
 
 @contextmanager
-def read_only(container: str) -> Iterator[int]:
-    """Run the image's own command as its own user, its whole file system mounted read-only; give the port."""
-    config = json.loads(buildah("inspect", container))["OCIv1"]["config"]
+def run_read_only(container: str) -> Iterator[int]:
+    """Run the image's command as the image's user, with the file system mounted read-only. Yield the port."""
+    config = json.loads(run_buildah("inspect", container))["OCIv1"]["config"]
     port = free_port()
-    root = buildah("mount", container)
-    # A mount namespace of its own, so that nothing of this is seen by, or left to, the machine.
+    root = run_buildah("mount", container)
+    # A separate mount namespace, so that the machine does not see these mounts and none is left behind.
     script = (
         'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && mount -t proc proc "$1/proc" && shift && '
         'exec chroot --userspec="$USERSPEC" "$@"'
@@ -80,40 +81,40 @@ def read_only(container: str) -> Iterator[int]:
     finally:
         process.terminate()
         process.communicate(timeout=15)
-        buildah("umount", container)
+        run_buildah("umount", container)
 
 
-def test_the_image_is_what_it_should_be(container: str) -> None:
-    """A numeric user, a port, a health check, a signal; no torch, no cache, and within its size."""
-    inspected = json.loads(buildah("inspect", container))
+def test_the_image_is_configured_and_small(container: str) -> None:
+    """It has a numeric user, a port, a health check and a stop signal, no torch and no caches, and is small enough."""
+    inspected = json.loads(run_buildah("inspect", container))
     config, docker = inspected["OCIv1"]["config"], inspected["Docker"]["config"]
     assert config["User"] == "10001:10001"
     assert list(config["ExposedPorts"]) == ["8000/tcp"]
     assert config["StopSignal"] == "SIGTERM"
     assert "readyz" in docker["Healthcheck"]["Test"][-1]
     sizes = {
-        image["names"][0]: image["size"] for image in json.loads(buildah("images", "--json")) if image.get("names")
+        image["names"][0]: image["size"] for image in json.loads(run_buildah("images", "--json")) if image.get("names")
     }
     number, unit = sizes[f"{IMAGE}:latest"].split()
-    assert float(number) * {"MB": 10**6, "GB": 10**9}[unit] <= LIMIT
+    assert float(number) * {"MB": 10**6, "GB": 10**9}[unit] <= MAX_IMAGE_BYTES
     code = "import importlib.util as u, sys; sys.exit(any(map(u.find_spec, ['torch', 'pip', 'pytest', 'matplotlib'])))"
-    buildah("run", container, "--", "/opt/venv/bin/python", "-c", code)
-    assert buildah("run", container, "--", "id", "-u") == "10001"
+    run_buildah("run", container, "--", "/opt/venv/bin/python", "-c", code)
+    assert run_buildah("run", container, "--", "id", "-u") == "10001"
     caches = "ls -A /root/.cache /var/cache/apt/archives /var/lib/apt/lists 2>/dev/null"
     assert (
         re.sub(
             r"^/.*:$|\s",
             "",
-            buildah("run", "--user", "root", container, "--", "sh", "-c", f"{caches} || true"),
+            run_buildah("run", "--user", "root", container, "--", "sh", "-c", f"{caches} || true"),
             flags=re.M,
         )
         == ""
     )
 
 
-def test_it_serves_without_rights_on_a_file_system_that_cannot_be_written(container: str, seven: Grey) -> None:
-    """The image's own command, as uid 10001 and read-only, becomes ready and reads a digit; its health check agrees."""
-    with read_only(container) as port:
+def test_it_serves_unprivileged_on_a_read_only_file_system(container: str, seven: Grey) -> None:
+    """The image's command becomes ready as uid 10001 and reads a digit, and its health check succeeds."""
+    with run_read_only(container) as port:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             try:
@@ -123,14 +124,14 @@ def test_it_serves_without_rights_on_a_file_system_that_cannot_be_written(contai
                 time.sleep(0.1)
         answer = httpx.post(f"http://127.0.0.1:{port}/predict", files={"file": png(seven)})
         assert answer.json()["digit"] == 7
-        check = json.loads(buildah("inspect", container))["Docker"]["config"]["Healthcheck"]["Test"]
+        check = json.loads(run_buildah("inspect", container))["Docker"]["config"]["Healthcheck"]["Test"]
         assert check[0] == "CMD"
-        buildah("run", "--env", f"DIGITS_PORT={port}", container, "--", *check[1:])
+        run_buildah("run", "--env", f"DIGITS_PORT={port}", container, "--", *check[1:])
 
 
-def test_its_list_of_parts_is_what_is_in_it(container: str, released: ModelFolder) -> None:
-    """sbom.cdx.json is CycloneDX: each installed package, all as locked, and the model's files by their SHA-256."""
-    text = buildah("run", container, "--", "cat", "/opt/venv/sbom.cdx.json")
+def test_its_sbom_lists_what_is_installed(container: str, released: ModelFolder) -> None:
+    """sbom.cdx.json is valid CycloneDX: the installed packages, which are those of the lock, and the model's files."""
+    text = run_buildah("run", container, "--", "cat", "/opt/venv/sbom.cdx.json")
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     sbom = json.loads(text)
     assert sbom["metadata"]["component"]["name"] == "digitserve"
@@ -138,21 +139,24 @@ def test_its_list_of_parts_is_what_is_in_it(container: str, released: ModelFolde
 
     model = parts.pop("digitnet")
     assert (model["version"], model["hashes"][0]["content"]) == (released.manifest.version, released.sha256)
-    folder = buildah("run", container, "--", "python", "-c", "import app.bundle as b; print(b.released())")
+    folder = run_buildah(
+        "run", container, "--", "python", "-c", "from app.settings import released_model as m; print(m())"
+    )
     sums = {f"{folder}/{file['name']}": file["hashes"][0]["content"] for file in model["components"]}
-    summed = buildah("run", container, "--", "sha256sum", *sums)
-    assert dict(line.split()[::-1] for line in summed.splitlines()) == sums
+    printed = run_buildah("run", container, "--", "sha256sum", *sums)
+    assert dict(line.split()[::-1] for line in printed.splitlines()) == sums
 
     code = (
         "import json, sys, importlib.metadata as m; "
         "print(json.dumps([sys.version.split()[0], {d.name: d.version for d in m.distributions()}]))"
     )
-    python, versions = json.loads(buildah("run", container, "--", "/opt/venv/bin/python", "-c", code))
+    python, versions = json.loads(run_buildah("run", container, "--", "/opt/venv/bin/python", "-c", code))
     del versions["digitserve"]
     assert versions["onnxruntime"] == parts["onnxruntime"]["version"]
     assert {name: part["version"] for name, part in parts.items()} == versions
     here = {"python_version": python.rpartition(".")[0], "python_full_version": python}
-    locked = [pin for pin in lock.read(lock.LOCKS[""]) if not (it := pin.requirement.marker) or it.evaluate(here)]
+    pins = lock.read_lock(lock.LOCKS[""])
+    locked = [pin for pin in pins if not (marker := pin.requirement.marker) or marker.evaluate(here)]
     assert {canonicalize_name(name): version for name, version in versions.items()} == {
         canonicalize_name(pin.requirement.name): pin.version for pin in locked
     }

@@ -1,4 +1,4 @@
-"""What is in deploy/ for operators, by the tools that will read it: rules, alerts, the dashboard, the compose file."""
+"""The rules, the alerts, the dashboard and the compose file of deploy/, checked with the tools that read them."""
 
 import json
 import re
@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import yaml
 
+from tests.app.http.routes.test_batch import send
 from tests.support.pictures import Grey, png
 from tests.support.prometheus import FOLDER, needs_prometheus, watched
 from tests.support.running import ROOT, Server, running
-from tests.app.http.routes.test_batch import send
 from training.data.mnist import hold_out, load
 
 DEPLOY = ROOT / "deploy"
@@ -29,8 +29,8 @@ PSI = "digits:signal:psi30m"
     ("kind", "file"),
     [("check rules", "rules.yml"), ("check config", "prometheus.yml"), ("test rules", "rules.test.yml")],
 )
-def test_promtool_takes_it(kind: str, file: str) -> None:
-    """Rules and configuration are well-formed, and the rules say of counts worked out by hand what they should."""
+def test_promtool_accepts_the_files(kind: str, file: str) -> None:
+    """Rules and configuration are well-formed, and the rules give the values that were worked out by hand."""
     done = subprocess.run(
         ["promtool", *kind.split(), str(FOLDER / file)], capture_output=True, text=True, check=False, cwd=FOLDER
     )
@@ -44,9 +44,9 @@ def feed(server: Server, pictures: Grey) -> None:
 
 
 @needs_prometheus
-def test_drift_is_told_and_what_is_none_is_not(data_dir: Path) -> None:
-    """Held-out digits are as the reference says, in each signal. Then the scanner's lamp fails: faint pictures of the
-    same digits raise the index past the alert's bound in all that is of pictures, and not in which digits they are."""
+def test_drift_raises_an_alert(data_dir: Path) -> None:
+    """Held-out digits match the reference in each statistic. Then the scanner's lamp fails: faint pictures of the same
+    digits raise every index above the alert's threshold, except that of the digits read."""
     _, held_out = hold_out(load(data_dir, "train"), 5000)
     digits = held_out.images.numpy()[np.random.default_rng(0).permutation(5000)]
     with running() as server, watched(server) as prometheus:
@@ -72,22 +72,22 @@ def test_drift_is_told_and_what_is_none_is_not(data_dir: Path) -> None:
 
 
 @needs_prometheus
-def test_overload_is_told(seven: Grey) -> None:
-    """A service that takes one request at a time, with a slow engine: no alert, until eight ask it at once."""
+def test_overload_raises_an_alert(seven: Grey) -> None:
+    """A service with a slow engine that accepts one request at a time: no alert until eight clients send at once."""
     stop = threading.Event()
     with (
-        running("--max-inflight", "1", module="benchmarks.faulty", FAULTY_SLOW_MS="100") as server,
+        running("--max-inflight", "1", module="benchmarks.faulty_server", FAULTY_SLOW_MS="100") as server,
         watched(server) as prometheus,
     ):
 
-        def ask() -> None:
+        def send_forever() -> None:
             with httpx.Client() as client:
                 while not stop.is_set():
                     client.post(f"{server.url}/predict", files={"file": png(seven)})
                     stop.wait(0.05)
 
         assert prometheus.firing() == set()
-        threads = [threading.Thread(target=ask) for _ in range(8)]
+        threads = [threading.Thread(target=send_forever) for _ in range(8)]
         for thread in threads:
             thread.start()
         try:
@@ -101,47 +101,47 @@ def test_overload_is_told(seven: Grey) -> None:
 
 
 def expressions(rules: bool = True) -> list[str]:
-    """Every PromQL expression of the dashboard, its variables filled in as Grafana does, and of the rules."""
+    """Return every PromQL expression of the dashboard, with its variables filled in, and of the rules."""
     dashboard = json.loads((DEPLOY / "grafana" / "dashboards" / "digitserve.json").read_text())
-    found = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    assert len(found) >= len(dashboard["panels"]) > 10
-    found = [text.replace("$__rate_interval", "1m").replace("$job", "digitserve|other") for text in found]
-    return found + [rule["expr"] for rule in every_rule()] * rules
+    texts = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    assert len(texts) >= len(dashboard["panels"]) > 10
+    texts = [text.replace("$__rate_interval", "1m").replace("$job", "digitserve|other") for text in texts]
+    return texts + [rule["expr"] for rule in list_rules()] * rules
 
 
-def every_rule() -> list[dict[str, str]]:
+def list_rules() -> list[dict[str, str]]:
     return [rule for group in yaml.safe_load((FOLDER / "rules.yml").read_text())["groups"] for rule in group["rules"]]
 
 
-def names(expression: str) -> set[str]:
-    """The metrics that an expression names: what is left when labels, strings, numbers and functions are taken out."""
+def metric_names(expression: str) -> set[str]:
+    """Return the metrics in an expression: what is left without labels, strings, numbers and functions."""
     text = re.sub(r'"[^"]*"', "", expression)
     text = re.sub(r"\b(?:by|on|group_left|ignoring|without)\s*\([^)]*\)|\{[^}]*\}|\[[^\]]*\]", " ", text)
     words = re.findall(r"[A-Za-z_:][\w:]*(?!\w*\s*\()", text)
     return set(words) - {"or", "and", "unless", "bool", "group_left"}
 
 
-def exported(server: Server) -> set[str]:
-    """The names of all series that a service tells of."""
+def exported_names(server: Server) -> set[str]:
+    """Return the names of all series that a service exports."""
     text = httpx.get(f"{server.url}/metrics").text
     return {line.split("{")[0].split(" ")[0] for line in text.splitlines() if not line.startswith("#")}
 
 
-def test_what_is_asked_for_is_told(server: Server) -> None:
-    """Each expression of dashboard and rules names metrics that the service has, or that a rule records before."""
-    recorded = {rule["record"] for rule in every_rule() if "record" in rule}
-    known = exported(server) | recorded | {"up", "ALERTS"}
+def test_every_expression_uses_existing_metrics(server: Server) -> None:
+    """Each expression of the dashboard and the rules names metrics that the service exports or a rule records."""
+    recorded = {rule["record"] for rule in list_rules() if "record" in rule}
+    known = exported_names(server) | recorded | {"up", "ALERTS"}
     used: set[str] = set()
     for expression in expressions():
-        assert names(expression), expression
-        assert names(expression) <= known, expression
-        used |= names(expression)
+        assert metric_names(expression), expression
+        assert metric_names(expression) <= known, expression
+        used |= metric_names(expression)
     assert used >= {"digits_queue_size", "digits_confidence_bucket", "digits_reference_ratio", "digits_ready"}
 
 
 @needs_prometheus
 def test_prometheus_understands_the_dashboard(server: Server, digits: list[tuple[int, Grey]]) -> None:
-    """Each expression is one, and what needs no half hour has an answer."""
+    """Each expression is valid, and each one that does not need half an hour of data has a value."""
     with watched(server) as prometheus:
         send(server, [png(image) for _, image in digits])
         httpx.post(f"{server.url}/predict", files={"file": png(digits[0][1])})
@@ -150,38 +150,38 @@ def test_prometheus_understands_the_dashboard(server: Server, digits: list[tuple
     assert all(re.search("digits:live|psi|ALERTS|rejected", expression) for expression in empty), empty
 
 
-def test_the_dashboard_is_whole() -> None:
-    """Its source is the one that is provisioned, and no panel lies on another."""
+def test_the_dashboard_is_consistent() -> None:
+    """Its data source is the provisioned one, and no panel covers another."""
     dashboard = json.loads((DEPLOY / "grafana" / "dashboards" / "digitserve.json").read_text())
     provisioning = DEPLOY / "grafana" / "provisioning"
     (source,) = yaml.safe_load((provisioning / "datasources" / "prometheus.yml").read_text())["datasources"]
-    taken: set[tuple[int, int]] = set()
+    covered: set[tuple[int, int]] = set()
     for panel in dashboard["panels"]:
         assert {source["uid"]} == {each["datasource"]["uid"] for each in (panel, *panel["targets"])}
         place = panel["gridPos"]
         cells = {(place["x"] + column, place["y"] + row) for column in range(place["w"]) for row in range(place["h"])}
-        assert not cells & taken
+        assert not cells & covered
         assert max(column for column, _ in cells) < 24
-        taken |= cells
+        covered |= cells
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
 
 
-def compose() -> dict[str, dict[str, dict[str, object]]]:
+def load_compose_file() -> dict[str, dict[str, dict[str, object]]]:
     services: dict[str, dict[str, dict[str, object]]] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     return services
 
 
-def test_the_compose_file_is_one() -> None:
-    """By the schema of the Compose Specification."""
+def test_the_compose_file_is_valid() -> None:
+    """It matches the schema of the Compose Specification."""
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
     done = subprocess.run([*command, str(DEPLOY / "compose.yaml")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_parts_of_the_compose_file_fit_together() -> None:
-    """What it mounts is there and where its reader looks for it, and names lead to services that this machine alone
-    can reach."""
-    services = compose()["services"]
+    """Mounted files exist and are where their reader looks for them. Host names match the services, which only this
+    machine can reach."""
+    services = load_compose_file()["services"]
     assert services["digitserve"]["read_only"] is True
     for service in services.values():
         ports, volumes = service["ports"], service.get("volumes", [])
@@ -190,7 +190,7 @@ def test_the_parts_of_the_compose_file_fit_together() -> None:
         assert all(port.startswith("127.0.0.1:") for port in ports)
         for volume in volumes:
             source, target, *_ = volume.split(":")
-            assert source in compose()["volumes"] or (DEPLOY / source).is_dir()
+            assert source in load_compose_file()["volumes"] or (DEPLOY / source).is_dir()
             if source == "./grafana/dashboards":
                 provider = (DEPLOY / "grafana" / "provisioning" / "dashboards" / "digitserve.yml").read_text()
                 assert yaml.safe_load(provider)["providers"][0]["options"]["path"] == target
@@ -202,13 +202,13 @@ def test_the_parts_of_the_compose_file_fit_together() -> None:
 
 
 def test_the_document_has_every_metric_and_alert(server: Server) -> None:
-    """Those that the service exports and the rules raise, and no other."""
+    """docs/monitoring.md has exactly the metrics that the service exports and the alerts that the rules define."""
     text = (ROOT / "docs" / "monitoring.md").read_text()
     counts = text.partition("## Metrics")[2].partition("\n## ")[0]
-    told = {name for row in re.findall(r"^\| (`.*?`) \|", counts, re.M) for name in re.findall(r"`([a-z_]+)", row)}
-    assert told == {re.sub("_(bucket|count|sum)$", "", name) for name in exported(server)}
+    documented = {name for row in re.findall(r"^\| (`.*?`) \|", counts, re.M) for name in re.findall(r"`([a-z_]+)", row)}
+    assert documented == {re.sub("_(bucket|count|sum)$", "", name) for name in exported_names(server)}
     alerts = text.partition("## Alerts")[2].partition("\n## ")[0]
     assert re.findall(r"^\| `(\w+)` \|", alerts, re.M) != []
     assert set(re.findall(r"^\| `(\w+)` \|", alerts, re.M)) == {
-        rule["alert"] for rule in every_rule() if "alert" in rule
+        rule["alert"] for rule in list_rules() if "alert" in rule
     }

@@ -103,7 +103,7 @@ def test_the_javascript_reads_the_digit_in_node(server: Server) -> None:
     """
     digit, error = run(["node", "-e", script + call], server).splitlines()
     assert digit == "7"
-    assert error.startswith("This is not an image")
+    assert error.startswith("The file is not an image")
 
 
 @needs_chromium

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.bundle import ModelFolder
-from app.engine import open_engine
-from tests.pictures import png
-from tests.running import Server
-from training.data import Digits, load
-from training.evaluate import ENGINES, measure, score_all
+from app.inference.model_folder import ModelFolder
+from app.inference.engines import open_engine
+from tests.support.pictures import png
+from tests.support.running import Server
+from training.data.mnist import Digits, load
+from training.evaluation.metrics import ENGINES, measure, score_all
 
 AT_ONCE = 8
 
@@ -70,16 +70,16 @@ def test_the_released_figures_are_those_of_the_files(released: ModelFolder, test
 
 def test_the_textbook_baseline_is_the_textbook_s(data_dir: Path, released: ModelFolder, test_split: Digits) -> None:
     """The baseline that ships beside it reads 97.8 % or better, as the tutorials' network does."""
-    from app import bundle
+    from app.inference import model_folder
 
-    textbook = bundle.load(released.folder.parent / "textbook-1.0.0")
+    textbook = model_folder.load(released.folder.parent / "textbook-1.0.0")
     scores = score_all(open_engine(textbook, "onnxruntime", "cpu", 2), test_split.images.numpy())
     assert (scores.probabilities.argmax(axis=1) == test_split.labels.numpy()).mean() >= 0.978
 
 
 def test_every_reading_of_the_test_split_is_logged(released: ModelFolder) -> None:
     """The released figures are lines of docs/test-log.csv."""
-    log = (Path(__file__).parent.parent / "docs" / "test-log.csv").read_text().splitlines()
+    log = (Path(__file__).parents[2] / "docs" / "test-log.csv").read_text().splitlines()
     for name in ENGINES:
         told = released.manifest.metrics["test"][name]
         assert any(

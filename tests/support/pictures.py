@@ -1,4 +1,4 @@
-"""Image files made of pixels, in every format and mode that we take."""
+"""Image files made from pixels, in every format and mode that the service accepts."""
 
 import io
 import struct
@@ -24,43 +24,55 @@ def png(grey: Grey) -> bytes:
 
 
 def chunk(name: bytes, body: bytes) -> bytes:
-    """A chunk of a PNG, with its length and its checksum."""
+    """Return a chunk of a PNG, with its length and checksum."""
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
 def with_chunks(grey: Grey, chunks: bytes) -> bytes:
-    """A PNG with chunks between its header and its pixels."""
-    whole = png(grey)
-    return whole[:33] + chunks + whole[33:]
+    """Return a PNG with more chunks between its header and its pixels."""
+    file = png(grey)
+    return file[:33] + chunks + file[33:]
 
 
 def with_segments(grey: Grey, segment: bytes, times: int = 1) -> bytes:
-    """A JPEG with segments right after its beginning."""
-    whole = encode(Image.fromarray(grey), "JPEG", quality=95)
-    return whole[:2] + segment * times + whole[2:]
+    """Return a JPEG with more segments after its first two bytes."""
+    file = encode(Image.fromarray(grey), "JPEG", quality=95)
+    return file[:2] + segment * times + file[2:]
 
 
 def with_scans(grey: Grey, scans: int) -> bytes:
-    """A progressive JPEG whose last scan is repeated."""
-    whole = encode(Image.fromarray(grey), "JPEG", progressive=True)
-    return whole[:-2] + whole[whole.rindex(b"\xff\xda") : -2] * scans + whole[-2:]
+    """Return a progressive JPEG whose last scan is repeated."""
+    file = encode(Image.fromarray(grey), "JPEG", progressive=True)
+    return file[:-2] + file[file.rindex(b"\xff\xda") : -2] * scans + file[-2:]
+
+
+def make_page(rows: list[list[Grey]], size: int = 60, gap: int = 20) -> Grey:
+    """Draw rows of digits on light paper, each digit in a square of ``size`` pixels, ``gap`` pixels apart."""
+    height, width = len(rows) * (size + 40) + 40, max(len(row) for row in rows) * (size + gap) + 80
+    paper = np.full((height, width), 225, np.uint8)
+    for line, row in enumerate(rows):
+        for place, digit in enumerate(row):
+            ink = np.asarray(Image.fromarray(digit).resize((size, size), Image.Resampling.BICUBIC))
+            top, left = 40 + line * (size + 40), 40 + place * (size + gap)
+            paper[top : top + size, left : left + size] = 225 - (ink * 0.8).astype(np.uint8)
+    return paper
 
 
 def transparent(grey: Grey, ink: int) -> Image.Image:
-    """The digit as ink of one colour on nothing."""
+    """Return a digit as ink of one grey level on transparent paper."""
     pixels = np.full((*grey.shape, 4), ink, np.uint8)
     pixels[..., 3] = grey
     return Image.fromarray(pixels, "RGBA")
 
 
 def palette_with_transparency(grey: Grey) -> bytes:
-    """A palette of greys whose entry 0 is white and transparent; what is under it is not ink."""
+    """Return a PNG whose palette entry 0 is white and transparent, so that the paper is not ink."""
     image = Image.fromarray(grey, "P")
     image.putpalette([255, 255, 255, *[level for value in range(1, 256) for level in (value, value, value)]])
     return encode(image, transparency=0)
 
 
-# Each turns a digit, light on black, into a file that shows the same digit.
+# Each makes a file from a digit that is light on black. The file shows the same digit.
 FILES: dict[str, Callable[[Grey], bytes]] = {
     "PNG L": png,
     "PNG RGB": lambda grey: encode(Image.fromarray(grey).convert("RGB")),
@@ -80,5 +92,5 @@ FILES: dict[str, Callable[[Grey], bytes]] = {
     "BMP": lambda grey: encode(Image.fromarray(grey), "BMP"),
     "GIF": lambda grey: encode(Image.fromarray(grey), "GIF"),
 }
-# Those whose pixels are the digit's own, level for level.
+# Those that decode to exactly the same pixels.
 EXACT = ("PNG L", "PNG RGB", "PNG RGBA", "PNG LA", "PNG 16-bit", "WebP", "BMP", "GIF")

@@ -1,4 +1,4 @@
-"""A real server: the command line that users type, in a process of its own, on a free port."""
+"""A real server: the command that users type, in its own process, on a free port."""
 
 import os
 import re
@@ -13,18 +13,23 @@ from pathlib import Path
 
 import httpx
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
+METRICS_DELAY_S = 1.0  # workers update their metrics twice a second
+READY_TIMEOUT_S = 30
+LOG_TIMEOUT_S = 10
 
 
 @dataclass(frozen=True)
 class Server:
+    """A running server."""
+
     url: str
     pid: int
     log: Path
 
-    def logged(self, text: str) -> str:
-        """The log, once it has this: the line of a request is written just after its answer."""
-        deadline = time.monotonic() + 10
+    def wait_for_log(self, text: str) -> str:
+        """Return the log as soon as it contains a text. The line of a request is written just after its answer."""
+        deadline = time.monotonic() + LOG_TIMEOUT_S
         while text not in (log := self.log.read_text()):
             assert time.monotonic() < deadline, f"{text} is not in the log:\n{log}"
             time.sleep(0.01)
@@ -36,13 +41,13 @@ class Server:
 
 
 def clean_environment(**changes: str) -> dict[str, str]:
-    """This process's environment without settings of the service, and with these instead."""
+    """Return this process's environment without the settings of the service, and with ``changes``."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("DIGITS_")}
     return kept | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | changes
 
 
 def run_app(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line to its end."""
+    """Run the command line until it ends."""
     return subprocess.run(
         [sys.executable, "-W", "error", "-m", "app", *arguments],
         cwd=ROOT,
@@ -56,10 +61,10 @@ def run_app(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
 
 @contextmanager
 def running(*flags: str, module: str = "app", **environment: str) -> Iterator[Server]:
-    """Serve until the block ends, with ``app``, or with ``benchmarks.faulty``, which is the same with faults.
+    """Run a server until the block ends: ``app``, or ``benchmarks.faulty_server``, which is the same with faults.
 
-    Warnings are errors, and the folder that it runs in is empty: no .env, and nothing else to find. It ends without
-    serving on for a while, unless told otherwise.
+    Warnings are errors. The working directory is empty, so there is no ``.env``. At the end the server stops without a
+    drain, unless ``environment`` sets ``DIGITS_DRAIN_MS``.
     """
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
@@ -79,13 +84,13 @@ def running(*flags: str, module: str = "app", **environment: str) -> Iterator[Se
 
 
 def wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Wait until the server says where it listens, and is ready there."""
-    deadline = time.monotonic() + 30
+    """Wait until the server logs its address and is ready. Return the address."""
+    deadline = time.monotonic() + READY_TIMEOUT_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise RuntimeError(f"the server ended with {process.returncode}:\n{log.read_text()}")
         if found := re.search(r"running on (http://[\d.]+:\d+)", log.read_text()):
-            with suppress(httpx.ConnectError):  # of several workers, none may listen yet
+            with suppress(httpx.ConnectError):  # with several workers, maybe none listens yet
                 httpx.get(f"{found[1]}/readyz").raise_for_status()
                 return found[1]
         time.sleep(0.02)

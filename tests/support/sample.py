@@ -1,13 +1,13 @@
-"""Writes the released model's golden digits as PNG files, for whoever wants a few real digits to try.
+"""Writes the released model's golden digits as PNG files: a few real digits to try.
 
-python -m tests.sample FOLDER
+python -m tests.support.sample FOLDER
 """
 
 import sys
 from pathlib import Path
 
-from app.settings import released_model
 from app.inference import model_folder
+from app.settings import released_model
 from tests.support.pictures import png
 
 

@@ -3,9 +3,9 @@
 import schemathesis
 from hypothesis import strategies as st
 
-from benchmarks.mutations import files
+from benchmarks.mutations import make_files
 
-WHOLE = st.sampled_from(files())
+WHOLE = st.sampled_from(make_files())
 CUT = st.builds(lambda file, length: file[:length], WHOLE, st.integers(0, 400))
 
 for name in ("png", "jpeg", "webp", "bmp", "gif"):

@@ -1,6 +1,6 @@
-"""The front page as the README shows it: a 7, drawn and answered. Needs Chromium.
+"""Takes the screenshot of the front page for the README: a 7, drawn and read. Needs Chromium.
 
-python -m tests.screenshots
+python -m tests.support.screenshots
 """
 
 from playwright.sync_api import expect

@@ -1,7 +1,8 @@
-"""python -m training, as a person types it: train, stop, resume, export, evaluate, report."""
+"""``python -m training`` as a person types it: train, interrupt, resume, export, evaluate, write the card."""
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,24 +12,55 @@ from pathlib import Path
 import pytest
 
 from tests.support.running import ROOT, run_app
-from tests.support.small import small_mnist
-from training.__main__ import main
+from tests.support.small_training import make_similar_run, write_small_mnist
+from training.__main__ import COMMANDS, main
+from training.data.mnist import Digits
+from training.export.model_writer import export_run
+from training.runs import Run
 
-# The recipes of the repository, and a small one that takes seconds.
+# Runs a command with the recipes of the repository and a small one that takes seconds.
 RUN = """
 import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits that it is ignored
-from tests.support.small import SMALL
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits that SIGINT is ignored
+from tests.support.small_training import SMALL
 from training import __main__, recipes
 recipes.RECIPES["small"] = SMALL
 sys.exit(__main__.main())
 """
 
+# Shows the help of every command where none of these packages can be imported.
+HELP_WITHOUT_PACKAGES = """
+import sys
+for name in ("torch", "torchvision", "safetensors", "onnx", "onnxruntime", "sklearn", "scipy", "matplotlib", "rich"):
+    sys.modules[name] = None
+from training.__main__ import COMMANDS, main
+for command in [None, *COMMANDS]:
+    name = command.__name__.rpartition(".")[2].replace("_", "-") if command else None
+    try:
+        main([name, "--help"] if name else ["--help"])
+    except SystemExit as end:
+        assert end.code == 0, name
+"""
+
+NAMES = [command.__name__.rpartition(".")[2].replace("_", "-") for command in COMMANDS]
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    small_mnist(tmp_path / "data", train=1000, test=100)
+    """A folder with a small MNIST, to run commands in."""
+    write_small_mnist(tmp_path / "data", train=1000, test=100)
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def trained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Such a folder with a model that was trained, evaluated and described by one command. Tests must not change it."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_small_mnist(folder / "data", train=1000, test=100)
+    done = run_training(folder, "train", "--recipe", "small", "--output", "models/small-1.0.0", "--test")
+    assert done.returncode == 0, done.stderr
+    (folder / "stdout").write_text(done.stdout)
+    return folder
 
 
 def command(*arguments: str) -> list[str]:
@@ -39,7 +71,7 @@ def environment(folder: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "DIGITS_DATA_DIR": str(folder / "data"), "COLUMNS": "200"}
 
 
-def training(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_training(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command(*arguments),
         cwd=folder,
@@ -51,13 +83,14 @@ def training(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_from_digits_to_a_model_that_is_served(folder: Path) -> None:
-    """Train, evaluate, report; then the service's own command line reads a digit with the result."""
-    done = training(folder, "train", "--recipe", "small", "--output", "models/small-1.0.0", "--test")
-    assert done.returncode == 0, done.stderr
-    assert "epoch 8/8  loss" in done.stdout
-    assert "100 digits of the test split" in done.stdout
-    model = folder / "models" / "small-1.0.0"
+@pytest.mark.slow
+@pytest.mark.training
+def test_from_digits_to_a_model_that_is_served(trained_folder: Path) -> None:
+    """Train, evaluate, write the card. Then the service's own command line reads the model."""
+    stdout = (trained_folder / "stdout").read_text()
+    assert "epoch 8/8  loss" in stdout
+    assert "100 digits of the test split" in stdout
+    model = trained_folder / "models" / "small-1.0.0"
     files = {path.name for path in model.iterdir()}
     assert {
         "manifest.json",
@@ -70,14 +103,16 @@ def test_from_digits_to_a_model_that_is_served(folder: Path) -> None:
     card = (model / "MODEL_CARD.md").read_text()
     metrics = json.loads((model / "manifest.json").read_text())["metrics"]["test"]["onnxruntime"]
     assert f"| accuracy | {metrics['accuracy']:.2%} ({metrics['errors']} misread)" in card
-    assert len((folder / "docs" / "test-log.csv").read_text().splitlines()) == 3
-    assert not list(folder.glob("models/*.training"))
+    assert len((trained_folder / "docs" / "test-log.csv").read_text().splitlines()) == 3
+    assert not list(trained_folder.glob("models/*.training"))
     info = json.loads(run_app("info", "--model", str(model)).stdout)
     assert (info["model"]["name"], info["model"]["version"]) == ("small", "1.0.0")
 
 
+@pytest.mark.slow
+@pytest.mark.training
 def test_ctrl_c_keeps_the_last_epoch_which_can_be_resumed_or_used(folder: Path) -> None:
-    """Interrupted, it says both ways to go on, and both work."""
+    """The interrupted command names both ways to continue, and both work."""
     arguments = ("train", "--recipe", "small", "--epochs", "400", "--output", "runs/long")
     process = subprocess.Popen(
         command(*arguments),
@@ -98,45 +133,50 @@ def test_ctrl_c_keeps_the_last_epoch_which_can_be_resumed_or_used(folder: Path) 
     assert "python -m training export runs/long.training --output runs/long" in stdout
     assert not (folder / "runs" / "long").exists()
 
-    again = training(folder, *arguments)
+    again = run_training(folder, *arguments)
     assert again.returncode == 1
     assert "--resume" in again.stderr
 
-    used = training(folder, "export", "runs/long.training", "--output", "runs/short-0.1.0")
-    assert used.returncode in (0, 1), used.stderr  # after an epoch or two it may not read ten digits surely
+    used = run_training(folder, "export", "runs/long.training", "--output", "runs/short-0.1.0")
+    assert used.returncode in (0, 1), used.stderr  # after one or two epochs it may not read ten digits surely
     if used.returncode == 0:
-        refused = training(folder, "evaluate", "runs/short-0.1.0")
+        refused = run_training(folder, "evaluate", "runs/short-0.1.0")
         assert refused.returncode == 1
-        assert "finished runs alone" in refused.stderr
+        assert "only for finished runs" in refused.stderr
 
 
-def test_a_reference_is_added_by_one_command(folder: Path) -> None:
-    """To a folder that was made before there were any; and one whose training held nothing out is told so."""
-    done = training(folder, "train", "--recipe", "small", "--output", "models/small-1.0.0")
-    assert done.returncode == 0, done.stderr
-    manifest = folder / "models" / "small-1.0.0" / "manifest.json"
+@pytest.mark.slow
+@pytest.mark.training
+def test_a_reference_is_added_by_one_command(trained_folder: Path, tmp_path: Path) -> None:
+    """The command adds a reference to a folder without one. It refuses a model whose training held out nothing."""
+    shutil.copytree(trained_folder, tmp_path, dirs_exist_ok=True)
+    manifest = tmp_path / "models" / "small-1.0.0" / "manifest.json"
     before = manifest.read_text()
-    told = json.loads(before)
-    assert told.pop("reference")["digits"] == 200
-    manifest.write_text(json.dumps(told))
-    done = training(folder, "reference", "models/small-1.0.0")
+    values = json.loads(before)
+    assert values.pop("reference")["digits"] == 200
+    manifest.write_text(json.dumps(values))
+    done = run_training(tmp_path, "reference", "models/small-1.0.0")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "Of 200 held-out digits." in done.stdout
+    assert "the reference of 200 held-out digits" in done.stdout
     assert manifest.read_text() == before
-    told["training"]["data"]["held_out"] = 0
-    manifest.write_text(json.dumps(told))
-    done = training(folder, "reference", "models/small-1.0.0")
+    values["training"]["data"]["held_out"] = 0
+    manifest.write_text(json.dumps(values))
+    done = run_training(tmp_path, "reference", "models/small-1.0.0")
     assert done.returncode == 1
-    assert "none was held out" in done.stderr
+    assert "No digits were held out" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_two_runs_become_a_cascade_that_is_served(folder: Path) -> None:
-    """Two trainings and one command make a model whose networks can also be asked for alone."""
-    for seed in ("0", "1"):
-        done = training(folder, "train", "--recipe", "small", "--seed", seed, "--output", f"runs/small-{seed}")
-        assert done.returncode == 0, done.stderr
-    done = training(folder, "cascade", "runs/small-0", "runs/small-0", "runs/small-1", "--output", "models/both-2.0.0")
+@pytest.mark.slow
+def test_two_runs_become_a_cascade_that_is_served(
+    folder: Path, early_run: Run, small_parts: tuple[Digits, Digits]
+) -> None:
+    """One command makes a cascade of two runs. Each of its networks can also serve alone."""
+    for seed, run in enumerate((early_run, make_similar_run(early_run, 1))):
+        export_run(run, *small_parts, folder / "runs" / f"small-{seed}", "0.0.0")
+    done = run_training(
+        folder, "cascade", "runs/small-0", "runs/small-0", "runs/small-1", "--output", "models/both-2.0.0"
+    )
     assert done.returncode == 0, done.stderr
     assert "The careful network reads" in done.stdout
     model = str(folder / "models" / "both-2.0.0")
@@ -151,11 +191,11 @@ def test_two_runs_become_a_cascade_that_is_served(folder: Path) -> None:
         assert thresholds[name] == calibration["networks"][name]["thresholds"]
     refused = run_app("info", "--model", str(folder / "runs" / "small-0"), "--cascade", "fast")
     assert refused.returncode == 3
-    assert "there is no fast network in this model, only small" in refused.stderr
+    assert "this model has no fast network, only small" in refused.stderr
 
 
 def test_without_data_the_error_says_what_to_do(tmp_path: Path) -> None:
-    """One line that names the folder and the files, and no traceback. Whether there is a network does not matter."""
+    """One line names the folder and the files, without a traceback. The test cuts off the network, if there is one."""
     blocked = {**environment(tmp_path), "http_proxy": "http://127.0.0.1:1", "https_proxy": "http://127.0.0.1:1"}
     done = subprocess.run(
         command("train", "--recipe", "small"), cwd=tmp_path, env=blocked, capture_output=True, text=True, check=False
@@ -166,16 +206,28 @@ def test_without_data_the_error_says_what_to_do(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("train", "cascade", "finetune", "evaluate", "export", "reference", "robustness", "strangers", "optimise"),
-        *("study", "report"),
-    ],
-)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """--help of each says what it takes."""
+    """--help of each command lists its options."""
     with pytest.raises(SystemExit) as caught:
         main([name, "--help"])
     assert caught.value.code == 0
     assert "--data-dir" in capsys.readouterr().out
+
+
+def test_the_commands_are_the_documented_ones() -> None:
+    """Users type these names."""
+    assert [
+        *("train", "cascade", "finetune", "evaluate", "export", "reference", "robustness", "out-of-distribution"),
+        *("compression", "ablation", "model-card"),
+    ] == NAMES
+
+
+def test_help_needs_no_torch() -> None:
+    """The help of every command works without torch and the other large packages, so it is also fast."""
+    done = subprocess.run(
+        [sys.executable, "-c", HELP_WITHOUT_PACKAGES], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    for name in NAMES:
+        assert f"usage: python -m training {name} " in done.stdout

@@ -1,4 +1,4 @@
-"""Fine-tuning: a person's pictures as a folder, and a model that reads them better."""
+"""Fine-tuning reads a person's pictures from a folder, and makes a model that reads them better."""
 
 from pathlib import Path
 
@@ -7,14 +7,15 @@ import pytest
 from PIL import Image
 
 from app.inference import model_folder
-from app.inference.model_folder import ModelFolder
 from app.inference.engine_selection import open_engine
+from app.inference.model_folder import ModelFolder
 from tests.support.pictures import Grey, png
-from training.data.mnist import DataError, Digits, hold_out, load
+from training.data.mnist import Digits, hold_out, load
+from training.data.other_datasets import load_usps
+from training.errors import DataError
 from training.evaluation.metrics import score_all
-from training.export.model_folder import Part, write_model
-from training.finetune import accuracy, finetune, mixture, part, read_folder, runs_in
-from training.data.corruptions import usps
+from training.export.model_writer import NetworkToExport, write_model
+from training.finetune import finetune, hold_out_own, load_runs, measure_accuracy, mix_with_mnist, read_folder
 
 
 def write_folder(folder: Path, digits: list[tuple[int, Grey]]) -> Path:
@@ -25,7 +26,7 @@ def write_folder(folder: Path, digits: list[tuple[int, Grey]]) -> Path:
 
 
 def test_pictures_of_any_size_are_brought_to_the_convention(digits: list[tuple[int, Grey]], tmp_path: Path) -> None:
-    """Dark on light and five times as large, each comes out in its class, light on black, 28x28."""
+    """Dark on light and five times as large, each picture becomes 28x28, light on black, in its class."""
     large = [(digit, 255 - np.kron(image, np.ones((5, 5), np.uint8))) for digit, image in digits] * 3
     own = read_folder(write_folder(tmp_path / "own", large))
     assert own.images.shape == (60, 28, 28)
@@ -36,15 +37,15 @@ def test_pictures_of_any_size_are_brought_to_the_convention(digits: list[tuple[i
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda folder: (folder / "seven").mkdir(), "named by the digit"),
+        (lambda folder: (folder / "seven").mkdir(), "named 0 to 9"),
         (lambda folder: (folder / "7" / "x.png").write_bytes(b"no image"), r"x\.png: "),
         (lambda folder: [path.unlink() for path in list((folder / "7").iterdir())[:4]], "too few"),
     ],
 )
-def test_a_folder_that_cannot_be_learnt_from_says_why(
+def test_an_unusable_folder_is_refused_with_the_reason(
     change: object, message: str, digits: list[tuple[int, Grey]], tmp_path: Path
 ) -> None:
-    """A strange name, a broken picture, too few of a class: each is named."""
+    """The error names an unknown folder, a broken picture, or a digit with too few pictures."""
     folder = write_folder(tmp_path / "own", digits * 3)
     assert callable(change)
     change(folder)
@@ -52,40 +53,42 @@ def test_a_folder_that_cannot_be_learnt_from_says_why(
         Image.new("L", (28, 28)).save(folder / "seven" / "a.png")
     with pytest.raises(DataError, match=message):
         read_folder(folder)
-    with pytest.raises(DataError, match="named by the digit"):
+    with pytest.raises(DataError, match="named 0 to 9"):
         read_folder(tmp_path)
 
 
-def test_what_is_measured_on_is_not_learnt_from(small_parts: tuple[Digits, Digits]) -> None:
-    """Every digit is on one side alone; in a pass a person's own are about as many as MNIST's."""
-    kept, held = part(small_parts[1])
+def test_held_out_digits_are_not_trained_on(small_parts: tuple[Digits, Digits]) -> None:
+    """Each digit is on one side of the split. An epoch has about as many of a person's digits as of MNIST."""
+    kept, held = hold_out_own(small_parts[1])
     assert len(kept) + len(held) == 200
     assert len(held) == 40
-    assert len(mixture(kept, small_parts[0])) == pytest.approx(2 * len(small_parts[0]), rel=0.1)
+    assert len(mix_with_mnist(kept, small_parts[0])) == pytest.approx(2 * len(small_parts[0]), rel=0.1)
 
 
 def test_the_fast_network_adapts_to_usps(released: ModelFolder, data_dir: Path, tmp_path: Path) -> None:
     """From USPS's first 500 digits it learns to read the rest better, or as well, and its manifest says so."""
-    digits = usps(data_dir)
+    digits = load_usps(data_dir)
     pictures = [(int(digit), image.numpy()) for image, digit in zip(digits.images, digits.labels, strict=True)]
     own = read_folder(write_folder(tmp_path / "usps", pictures[:500]))
     rest = Digits(digits.images[500:], digits.labels[500:])
     mnist = hold_out(load(data_dir, "train"), 5_000)
-    run = runs_in(released)["fast"]
-    fast = Part(run.network, run.recipe.architecture, run.recipe.config, "int8")
+    run = load_runs(released)["fast"]
+    fast = NetworkToExport(run.network, run.recipe.architecture, run.recipe.config, "int8")
     alone = write_model("fast", "1.0.0", {"fast": fast}, [run], *mnist, tmp_path / "fast-1.0.0")
     made = finetune(alone, own, mnist, tmp_path / "mine-1.0.0", "mine", "1.0.0", epochs=2)
-    assert accuracy(made, rest) >= accuracy(alone, rest) - 0.0005
-    told = made.manifest.metrics["own"]
-    assert told["digits"] == 100
-    assert told["after"] >= told["before"] - 0.01
+    assert measure_accuracy(made, rest) >= measure_accuracy(alone, rest) - 0.0005
+    metrics = made.manifest.metrics["own"]
+    assert metrics["digits"] == 100
+    assert metrics["after"] >= metrics["before"] - 0.01
     assert model_folder.load(tmp_path / "mine-1.0.0").manifest.id == "mine-1.0.0"
 
 
-def test_a_cascade_is_adapted_whole(small_model: ModelFolder, small_parts: tuple[Digits, Digits], tmp_path: Path) -> None:
-    """Every network of a model is trained further, and the model is calibrated anew."""
-    (run,) = runs_in(small_model).values()
-    network = Part(run.network, run.recipe.architecture, run.recipe.config, "fp32")
+def test_a_cascade_is_adapted_whole(
+    small_model: ModelFolder, small_parts: tuple[Digits, Digits], tmp_path: Path
+) -> None:
+    """Every network of a model is trained further, and the model is calibrated again."""
+    (run,) = load_runs(small_model).values()
+    network = NetworkToExport(run.network, run.recipe.architecture, run.recipe.config, "fp32")
     both = write_model(
         "both", "1.0.0", {"fast": network, "careful": network}, [run], *small_parts, tmp_path / "both-1.0.0"
     )

@@ -15,9 +15,7 @@ from training.augmentation.geometry import augment
 from training.data.mnist import Digits
 from training.recipes import Augmentation
 
-NO_AUGMENTATION = Augmentation(
-    rotation=0, scale=0, shear=0, shift=0, elastic=0, elastic_grid=2, erase=0, erase_size=1
-)
+NO_AUGMENTATION = Augmentation(rotation=0, scale=0, shear=0, shift=0, elastic=0, elastic_grid=2, erase=0, erase_size=1)
 
 Corruption = Callable[[Tensor, Generator], Tensor]  # float (N, 28, 28) in [0, 255] to the same
 

@@ -1,7 +1,7 @@
-"""A committee's graph that stops early: where its lightest members are sure, the others are not run.
+"""Lets a committee stop early: if its lightest members are sure, the graph does not run the others.
 
-Much of what a fast network passes on is plain to two networks that are not much larger.
-The idea is of Wang et al. 2022, "Wisdom of Committees: An Overlooked Approach To Faster and More Accurate Models".
+Two networks that are hardly larger than the fast network already read much of what it passes on.
+The idea is from Wang et al. 2022, "Wisdom of Committees: An Overlooked Approach To Faster and More Accurate Models".
 """
 
 import math
@@ -15,15 +15,18 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 from onnx.helper import make_graph, make_node, make_tensor_value_info
 from onnx.parser import parse_graph
 
+from app.inference.networks import build_network
 from training.data.mnist import Digits
-from training.export.onnx_graph import replace_graph, stems
+from training.export.network_size import count_macs
+from training.export.onnx_graph import find_first_convolutions, replace_graph
 
-# How sure the first members must be for their answer to stand: of which digit it is, at a temperature of 1, and whether
-# it is one, or is none (benchmarks/early.py). Of held-out digits that the fast network passes on, two in five stop; of
-# those that are bent or dirty, 1,900 of 9,400, of which all members read two otherwise. What is surely no digit goes on
-# all the same where it is not surely like one of them: much more would stop, but of blurred digits 35 were lost so.
-SURE_WHICH = 0.9
-SURE_WHETHER = 0.98
+# How sure the first members must be for their answer to count: of the digit (its probability at temperature 1), and
+# that the picture shows a digit or shows none. Measured by benchmarks/early_exit.py: of the held-out digits that the fast
+# network passes on, two in five stop here. Of 9,400 distorted or soiled ones, 1,900 stop, and two of these are read
+# differently by all members. A picture that surely shows no digit must also surely resemble one digit. Without this
+# condition many more pictures would stop, but 35 blurred digits were lost.
+SURE_OF_DIGIT = 0.9
+SURE_OF_TYPICALITY = 0.98
 
 DECIDE = f"""
 decide (float[N, F] first) => (float[N, 11] first_logits, bool[N] open, bool any) {{
@@ -36,8 +39,8 @@ decide (float[N, F] first) => (float[N, 11] first_logits, bool[N] open, bool any
     log_confidence = Sub (best, energy)
     margin = Sub (energy, anything_else)
     distance = Abs (margin)
-    enough = Constant <value_float = {math.log(SURE_WHICH)}> ()
-    far = Constant <value_float = {math.log(SURE_WHETHER / (1 - SURE_WHETHER))}> ()
+    enough = Constant <value_float = {math.log(SURE_OF_DIGIT)}> ()
+    far = Constant <value_float = {math.log(SURE_OF_TYPICALITY / (1 - SURE_OF_TYPICALITY))}> ()
     unsure_which = Less (log_confidence, enough)
     unsure_whether = Less (distance, far)
     unsure = Or (unsure_which, unsure_whether)
@@ -55,46 +58,62 @@ gather (bool[N] open, float[N, F] first, float[N, 1, 28, 28] pictures) => (float
 """
 
 
-def stop_early(path: Path, first: Sequence[int], members: Sequence[dict[str, Any]], checked_on: Digits) -> None:
-    """Rewrite a committee's graph, as ``write_graph`` and ``quantise`` leave it, so that the first members read every
-    picture, and the others what these leave open; of that the logits are the mean of all, as before.
+def find_lightest_members(members: Sequence[dict[str, Any]]) -> list[int]:
+    """Return the two members of a committee with the fewest multiply-adds, lightest first.
+
+    A committee of two has none: it runs both members anyway.
 
     Args:
-        first: places of members in the committee.
-        members: the arguments of the DigitNets that they are.
-        checked_on: digits that it must read as before, but for one in two thousand.
+        members: The arguments of each member's DigitNet.
+    """
+    macs = [count_macs(build_network("DigitNet", config)) for config in members]
+    return sorted(range(len(members)), key=macs.__getitem__)[:2] if len(members) > 2 else []
+
+
+def add_early_exit(path: Path, first: Sequence[int], members: Sequence[dict[str, Any]], checked_on: Digits) -> None:
+    """Rewrite a committee's graph, from ``write_graph`` and ``quantize``, so that it can stop early.
+
+    The first members read every picture. The other members read those that the first members are unsure of. For
+    these, the logits are the mean over all members, as before.
+
+    Args:
+        first: Indices of the first members.
+        members: The arguments of each member's DigitNet.
+        checked_on: Digits that both versions must read alike, except for one in two thousand.
 
     Raises:
-        ExportError: it reads more of them otherwise; the graph is as it was.
+        ExportError: They read fewer digits alike. The graph is unchanged.
     """
     widths = [config["stages"][-1][0] for config in members]
     replace_graph(
         path,
-        lambda other: onnx.save(rewrite(onnx.load(path), first, widths), other),
-        "stopped early, the graph",
+        lambda other: onnx.save(rewrite_graph(onnx.load(path), first, widths), other),
+        "early-exit",
         checked_on,
     )
 
 
-def rewrite(model: ModelProto, first: Sequence[int], widths: Sequence[int]) -> ModelProto:
-    """Give a committee's graph another order: the first members, and if need be the others.
+def rewrite_graph(model: ModelProto, first: Sequence[int], widths: Sequence[int]) -> ModelProto:
+    """Rewrite a committee's graph in place: first the first members, then the others if needed.
 
     Args:
-        widths: features of each member.
+        first: Indices of the first members.
+        widths: Number of features of each member.
     """
     graph = model.graph
     head = next(node for node in graph.node if node.op_type == "Gemm")
     join = next(node for node in graph.node if head.input[0] in node.output)
-    first_convolutions = stems(graph)
+    first_convolutions = find_first_convolutions(graph)
     (pictures,) = {node.input[0] for node in graph.node if node.name in first_convolutions}
     others = [member for member in range(len(widths)) if member not in first]
-    early, late = (needed(graph, [join.input[member] for member in members]) for members in (first, others))
+    early, late = (find_nodes(graph, [join.input[member] for member in members]) for members in (first, others))
     late = [node for node in late if node not in early]
     tail = [node for node in graph.node if node not in (*early, *late, head, join)]
 
     weight = next(each for each in graph.initializer if each.name == head.input[1])
     columns = np.split(numpy_helper.to_array(weight), np.cumsum(widths)[:-1], axis=1)
-    # The head's weights are a mean's: a share of each member. Those of the first become a mean of their own.
+    # The head averages over all members, so each member's weights are scaled by 1 / len(widths). The head of the first
+    # members averages over them alone.
     first_weight = np.concatenate([columns[member] for member in first], axis=1) * (len(widths) / len(first))
     all_weight = np.concatenate([columns[member] for member in (*first, *others)], axis=1)
     graph.initializer.remove(weight)
@@ -102,11 +121,11 @@ def rewrite(model: ModelProto, first: Sequence[int], widths: Sequence[int]) -> M
         [numpy_helper.from_array(first_weight, "first_weight"), numpy_helper.from_array(all_weight, "all_weight")]
     )
     for node in late:
-        renamed(node, {pictures: "open_pictures"})
+        rename_inputs(node, {pictures: "open_pictures"})
     every_feature = ["open_first", *(join.input[member] for member in others)]
-    asks = make_graph(
+    run_others = make_graph(
         [
-            *renamed_all(GATHER, {"pictures": pictures}),
+            *parse_nodes(GATHER, {"pictures": pictures}),
             *late,
             make_node("Concat", every_feature, ["all"], axis=1),
             make_node("Gemm", ["all", "all_weight", head.input[2]], ["open_logits"], transB=1),
@@ -116,7 +135,7 @@ def rewrite(model: ModelProto, first: Sequence[int], widths: Sequence[int]) -> M
         [],
         [make_tensor_value_info("asked_logits", TensorProto.FLOAT, None)],
     )
-    stops = make_graph(
+    stop = make_graph(
         [make_node("Identity", ["first_logits"], ["kept_logits"])],
         "stop",
         [],
@@ -127,8 +146,8 @@ def rewrite(model: ModelProto, first: Sequence[int], widths: Sequence[int]) -> M
         [
             *early,
             make_node("Concat", [join.input[member] for member in first], ["first"], axis=1),
-            *renamed_all(DECIDE, {"head_bias": head.input[2]}),
-            make_node("If", ["any"], [head.output[0]], then_branch=asks, else_branch=stops),
+            *parse_nodes(DECIDE, {"head_bias": head.input[2]}),
+            make_node("If", ["any"], [head.output[0]], then_branch=run_others, else_branch=stop),
             *tail,
         ]
     )
@@ -136,21 +155,22 @@ def rewrite(model: ModelProto, first: Sequence[int], widths: Sequence[int]) -> M
     return model
 
 
-def needed(graph: GraphProto, outputs: Sequence[str]) -> list[NodeProto]:
-    """What makes these values, in order."""
-    wanted, found = set(outputs), []
+def find_nodes(graph: GraphProto, outputs: Sequence[str]) -> list[NodeProto]:
+    """Return the nodes that compute these values, in order."""
+    needed, nodes = set(outputs), []
     for node in reversed(graph.node):
-        if wanted.intersection(node.output):
-            wanted.update(node.input)
-            found.append(node)
-    return found[::-1]
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            nodes.append(node)
+    return nodes[::-1]
 
 
-def renamed_all(text: str, names: dict[str, str]) -> list[NodeProto]:
-    """The operations of a graph in ONNX's text form, some of its values under other names."""
-    return [renamed(node, names) for node in parse_graph(text).node]
+def parse_nodes(text: str, names: dict[str, str]) -> list[NodeProto]:
+    """Parse the nodes of a graph in ONNX's text format, with some input values renamed."""
+    return [rename_inputs(node, names) for node in parse_graph(text).node]
 
 
-def renamed(node: NodeProto, names: dict[str, str]) -> NodeProto:
+def rename_inputs(node: NodeProto, names: dict[str, str]) -> NodeProto:
+    """Rename inputs of a node in place."""
     node.input[:] = [names.get(name, name) for name in node.input]
     return node

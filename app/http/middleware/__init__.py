@@ -1,1 +1,1 @@
-"""middleware."""
+"""ASGI middleware, from the outside in: request log, tracing, CORS (Starlette's), API keys."""

@@ -1,7 +1,7 @@
-"""Who may come in: requests for our hosts, with one of our keys.
+"""Checks the API key and the host of each request.
 
-Keys are kept as SHA-256 hashes. What watches the service comes in without one: health always, metrics and pages by
-setting.
+The service knows only the SHA-256 hashes of its keys. Health checks never need a key. Two settings decide whether the
+metrics and the pages need one.
 """
 
 import hashlib
@@ -14,52 +14,55 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.errors import DigitserveError, StartupError, UnauthorizedError, UnknownHostError
 from app.http.problems import problem_response
 
-HEALTH = frozenset({"/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"})
-METRICS = frozenset({"/metrics"})
-PAGES = frozenset({"/", "/docs", "/redoc", "/openapi.json", "/favicon.ico", "/redoc/logo-mini.svg"})
-ASSETS = "/assets/"
-HASH = re.compile(r"[0-9a-fA-F]{64}")
+HEALTH_PATHS = frozenset({"/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"})
+METRICS_PATHS = frozenset({"/metrics"})
+PAGE_PATHS = frozenset({"/", "/docs", "/redoc", "/openapi.json", "/favicon.ico", "/redoc/logo-mini.svg"})
+ASSETS_PREFIX = "/assets/"
+SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
 class Auth:
-    """ASGI middleware, with nothing but ``RequestLog`` outside it.
+    """ASGI middleware that refuses requests without a valid key or for an unknown host.
 
     Args:
-        keys: SHA-256 of each key that is let in; none lets everybody in.
-        hosts: names that are answered for, with ``*.`` before one for all under it; none is every name.
-        open_metrics, open_pages: whether these need no key.
+        keys: SHA-256 of each valid key. If empty, no request needs a key.
+        hosts: Host names to serve. ``*.example.org`` is example.org and all its subdomains. If empty, any is served.
+        open_metrics: Whether the metrics need no key.
+        open_pages: Whether the pages and the OpenAPI document need no key.
     """
 
     def __init__(
         self, app: ASGIApp, keys: frozenset[bytes], hosts: tuple[str, ...], open_metrics: bool, open_pages: bool
     ) -> None:
         self.app, self.keys, self.hosts = app, keys, hosts
-        self.open = HEALTH | (METRICS if open_metrics else frozenset()) | (PAGES if open_pages else frozenset())
+        metrics_paths = METRICS_PATHS if open_metrics else frozenset()
+        self.open_paths = HEALTH_PATHS | metrics_paths | (PAGE_PATHS if open_pages else frozenset())
         self.open_pages = open_pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (error := self.refusal(scope)):
+        if scope["type"] == "http" and (error := self.check(scope)):
             await problem_response(scope, error)(scope, receive, send)
             return
         await self.app(scope, receive, send)
 
-    def refusal(self, scope: Scope) -> DigitserveError | None:
-        """Why a request may not come in, or None where it may."""
+    def check(self, scope: Scope) -> DigitserveError | None:
+        """Return the error that refuses a request, or None if it may pass."""
         path = scope["path"].removeprefix(scope["root_path"])
-        if self.hosts and path not in HEALTH and not self.knows_host(get_header(scope, b"host")):
-            return UnknownHostError("This service does not answer for that host.")
-        if not self.keys or path in self.open or (self.open_pages and path.startswith(ASSETS)):
+        if self.hosts and path not in HEALTH_PATHS and not self.is_known_host(get_header(scope, b"host")):
+            return UnknownHostError("This service does not serve that host.")
+        if not self.keys or path in self.open_paths or (self.open_pages and path.startswith(ASSETS_PREFIX)):
             return None
         kind, _, token = get_header(scope, b"authorization").partition(b" ")
         key = token.strip() if kind.lower() == b"bearer" else get_header(scope, b"x-api-key")
         if not key:
-            return UnauthorizedError("Send a key, as Authorization: Bearer KEY or X-API-Key: KEY.")
+            return UnauthorizedError("Send an API key, as Authorization: Bearer KEY or X-API-Key: KEY.")
         hashed = hashlib.sha256(key).digest()
-        if not sum(hmac.compare_digest(hashed, known) for known in self.keys):  # each is looked at, whichever fits
-            return UnauthorizedError("The key is not known.")
+        if not sum(hmac.compare_digest(hashed, known) for known in self.keys):  # always all, for constant time
+            return UnauthorizedError("The API key is unknown.")
         return None
 
-    def knows_host(self, host: bytes) -> bool:
+    def is_known_host(self, host: bytes) -> bool:
+        """Return whether a Host header names a host to serve."""
         name = host.decode("latin-1").lower()
         name = re.sub(r":\d+$", "", name)
         return any(
@@ -69,34 +72,39 @@ class Auth:
 
 
 def get_header(scope: Scope, wanted: bytes) -> bytes:
+    """Return the value of a header, or nothing if the request does not have it."""
     return next((value for name, value in scope["headers"] if name == wanted), b"")
 
 
 def read_keys(setting: str) -> frozenset[bytes]:
-    """Read the hashes of keys: out of the setting, with commas, or a file, one a line, with ``#`` for remarks.
+    """Read the hashes of the API keys.
+
+    Args:
+        setting: The hashes, separated by commas, or the path of a file with one hash per line. In the file, ``#``
+            starts a comment.
 
     Raises:
-        StartupError: there is something else, or no such file.
+        StartupError: The setting is neither, or the file cannot be read.
     """
     if not setting:
         return frozenset()
     words = [word.strip() for word in setting.split(",")]
-    if not all(HASH.fullmatch(word) for word in words):
+    if not all(SHA256.fullmatch(word) for word in words):
         try:
             lines = Path(setting).read_text().splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
             raise StartupError(
-                f"DIGITS_API_KEYS is neither SHA-256 hashes nor a file that can be read: {reason}"
+                f"DIGITS_API_KEYS is neither a list of SHA-256 hashes nor a readable file: {reason}"
             ) from None
         words = [word for line in lines if (word := line.partition("#")[0].strip())]
-    wrong = [number for number, word in enumerate(words, 1) if not HASH.fullmatch(word)]
+    wrong = [number for number, word in enumerate(words, 1) if not SHA256.fullmatch(word)]
     if wrong or not words:
-        what = f"entry {wrong[0]} is no SHA-256 of 64 hexadecimal digits" if wrong else "there is no key in it"
-        raise StartupError(f"DIGITS_API_KEYS: {what}. Make one: printf %s KEY | sha256sum")
+        what = f"entry {wrong[0]} is not a SHA-256 hash (64 hexadecimal digits)" if wrong else "it has no hash"
+        raise StartupError(f"DIGITS_API_KEYS: {what}. Make one with: printf %s KEY | sha256sum")
     return frozenset(bytes.fromhex(word) for word in words)
 
 
 def parse_list(setting: str) -> tuple[str, ...]:
-    """The entries of a setting that is a list with commas."""
+    """Parse a setting that is a comma-separated list, into lower case."""
     return tuple(word.strip().lower() for word in setting.split(",") if word.strip())

@@ -1,4 +1,4 @@
-"""What every request gets, whatever answers it: an id, a count and a line in the log."""
+"""Gives every request an ID, counts it and logs it, whatever answers it."""
 
 import asyncio
 import re
@@ -13,19 +13,19 @@ from app.http.problems import problem_response
 from app.observability.logging import AccessLog
 from app.observability.metrics import Metrics
 
-# Why the server cancels the task of a request (``app/server/http_protocol.py``).
-GONE = "the client went away"
-SLOW = "the body came too slowly"
+# Reasons why the server cancels the task of a request (``server/http_protocol.py``).
+CLIENT_DISCONNECTED = "the client disconnected"
+BODY_TOO_SLOW = "the body arrived too slowly"
 
-SANE = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+CLIENT_CLOSED_REQUEST = 499  # nginx's status for a request whose client disconnected before the response
+VALID_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
 class RequestLog:
-    """ASGI middleware, the outermost.
+    """The outermost ASGI middleware.
 
-    ``scope["state"]["request_id"]`` is the client's own X-Request-ID if that is a sane token, else a new one, and
-    every answer has it. ``scope["path_label"]`` is what it is counted under, and ``scope["rejected"]`` why it was
-    refused, where the app sets them.
+    It puts the request ID into ``scope["state"]["request_id"]`` and into the response. The app may set
+    ``scope["path_label"]``, the label that counts the request, and ``scope["rejected"]``, the reason of a refusal.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, log: AccessLog | None) -> None:
@@ -40,7 +40,7 @@ class RequestLog:
         request_id = id_header.decode()
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
-        status = 499  # as nginx has it: the client went away before it was answered
+        status = CLIENT_CLOSED_REQUEST
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -53,12 +53,12 @@ class RequestLog:
         try:
             await self.app(scope, receive, send_with_id)
         except asyncio.CancelledError as error:
-            if error.args == (SLOW,) and status == 499:
+            if error.args == (BODY_TOO_SLOW,) and status == CLIENT_CLOSED_REQUEST:
                 if task := asyncio.current_task():
                     task.uncancel()
-                late = SlowRequestError("The body came too slowly, and was not waited for.")
-                await problem_response(scope, late)(scope, receive, send_with_id)
-            elif error.args != (GONE,):
+                too_slow = SlowRequestError("The body arrived too slowly.")
+                await problem_response(scope, too_slow)(scope, receive, send_with_id)
+            elif error.args != (CLIENT_DISCONNECTED,):
                 raise
         finally:
             seconds = time.perf_counter() - started
@@ -75,24 +75,25 @@ class RequestLog:
 
 
 def get_request_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """The client's own id, if it is a sane token, else a new one."""
+    """Return the client's X-Request-ID if it is a short token of safe characters, otherwise a new ID."""
     for name, value in headers:
         if name == b"x-request-id":
-            if SANE.fullmatch(value):
+            if VALID_ID.fullmatch(value):
                 return value
             break
-    return b"%016x" % getrandbits(64)  # to tell requests apart, and no secret
+    return b"%016x" % getrandbits(64)  # tells requests apart; it need not be secret
 
 
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 def bounded_method(method: str) -> str:
-    return method if method in METHODS else "other"
+    """Return the method, or ``other`` if it is made up: each label value costs memory."""
+    return method if method in KNOWN_METHODS else "other"
 
 
 def path_label(scope: Scope) -> str:
-    """The address as it is written in the code, for there may be no end of those that clients think of."""
+    """Return the path as the route declares it, because clients may ask for any number of paths."""
     if "path_label" in scope:
         return str(scope["path_label"])
     return str(getattr(scope.get("route"), "path", "other"))

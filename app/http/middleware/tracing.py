@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import __version__
-from app.http.middleware.auth import HEALTH, METRICS
+from app.http.middleware.auth import HEALTH_PATHS, METRICS_PATHS
 from app.http.middleware.request_log import bounded_method, path_label
 from app.observability.logging import MAX_PATH_CHARACTERS
 from app.observability.tracing import Trace
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # not in the base install
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span
 
-UNTRACED = HEALTH | METRICS  # polled every few seconds and of no interest
+UNTRACED_PATHS = HEALTH_PATHS | METRICS_PATHS  # polled every few seconds, and of no interest
 
 
 class Tracing:
@@ -33,7 +33,7 @@ class Tracing:
         self._tracer = provider.get_tracer("digitserve", __version__)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].removeprefix(scope["root_path"]) in UNTRACED:
+        if scope["type"] != "http" or scope["path"].removeprefix(scope["root_path"]) in UNTRACED_PATHS:
             await self.app(scope, receive, send)
             return
         span, context = self._start_span(scope)

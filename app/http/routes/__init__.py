@@ -1,1 +1,1 @@
-"""The addresses of the service, each a thin function."""
+"""The paths of the service. Each handler is a thin function."""

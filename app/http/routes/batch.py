@@ -1,4 +1,4 @@
-"""POST /predict/batch: several images in one request, an answer for each."""
+"""POST /predict/batch: read several images in one request."""
 
 import asyncio
 import time
@@ -20,12 +20,12 @@ from app.recognition.digit import PreparedPicture, make_prediction
 
 router = APIRouter(tags=["predict"])
 
-SLICE = 16  # pictures that are decoded, or answered, before other requests have their turn: a millisecond;
-# and for which a request has its deadline once more
+# After each 16 pictures, which take about 1 ms, other requests may run. Each 16 pictures also extend the deadline.
+SLICE = 16
 
 FILES: dict[str, Any] = {
     "required": True,
-    "description": "Several images, each a file part of one form.",
+    "description": "Several images, each as a file part of one form.",
     "content": {
         "multipart/form-data": {
             "schema": {
@@ -48,10 +48,10 @@ FILES: dict[str, Any] = {
     openapi_extra={"requestBody": FILES},
 )
 async def predict_batch(request: Request, service: CurrentService) -> Response:
-    """Read each image of a form as `/predict` would.
+    """Read each image of a form as `/predict` does.
 
-    The answers are in the order of the files. An image that cannot be read does not spoil the others: it has the
-    problem, with its status, in its own place.
+    The answers are in the order of the files. If an image cannot be read, its place has the problem, with its status,
+    and the others are read as usual.
     """
     limits = service.settings
     body = await receive_body(request.scope, request.receive, service, limits.max_batch_bytes)
@@ -63,18 +63,18 @@ async def predict_batch(request: Request, service: CurrentService) -> Response:
         for index, file in enumerate(files):
             if index % SLICE == SLICE - 1:
                 await asyncio.sleep(0)
-            prepared.append(await prepare_or_describe_error(request, service, file, deadline))
+            prepared.append(await prepare(request, service, file, deadline))
         decoded = time.perf_counter()
         pictures = [picture for picture in prepared if isinstance(picture, PreparedPicture)]
         with_ink = [picture.pixels for picture in pictures if not picture.blank]
         scores: Iterator[Score] = iter(())
         if with_ink:
             images = np.stack(with_ink)
-            scores_found = await model.scheduler.read_many(images, deadline=deadline)
-            service.metrics.observe_inputs(compute_statistics(scores_found, images))
-            scores = iter(scores_found.to_list())
+            batch_scores = await model.scheduler.read_many(images, deadline=deadline)
+            service.metrics.observe_inputs(compute_statistics(batch_scores, images))
+            scores = iter(batch_scores.to_list())
     if "trace" in request.scope:
-        request.scope["trace"].steps(started, decode=decoded - started, infer=time.perf_counter() - decoded)
+        request.scope["trace"].add_steps(started, decode=decoded - started, infer=time.perf_counter() - decoded)
     answers: list[bytes] = []
     for index, picture in enumerate(prepared):
         if index % SLICE == SLICE - 1:
@@ -89,9 +89,8 @@ async def predict_batch(request: Request, service: CurrentService) -> Response:
     return Response(b'{"predictions":[' + b",".join(answers) + b"]}", media_type="application/json")
 
 
-async def prepare_or_describe_error(
-    request: Request, service: ServiceState, file: bytes, deadline: float
-) -> PreparedPicture | Problem:
+async def prepare(request: Request, service: ServiceState, file: bytes, deadline: float) -> PreparedPicture | Problem:
+    """Decode and normalise one image, or return its problem if it cannot be read."""
     try:
         if not file:
             raise MalformedRequestError("The file in the form is empty.")

@@ -1,4 +1,4 @@
-"""POST /explain: where on a picture the evidence for a digit lies, as numbers or as a picture."""
+"""POST /explain: which pixels speak for a digit and which against it, as numbers or as a picture."""
 
 import re
 import time
@@ -23,8 +23,8 @@ router = APIRouter(tags=["predict"])
 
 JSON, PNG = "application/json", "image/png"
 QUALITY = re.compile(r"[01](\.\d{0,3})?")
-DRAWN: dict[int | str, dict[str, Any]] = {
-    200: {"content": {PNG: BINARY}, "description": "The evidence as numbers, or drawn over the picture"}
+MAP_RESPONSE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {PNG: BINARY}, "description": "The evidence as numbers or as a picture"}
 }
 
 
@@ -32,22 +32,22 @@ DRAWN: dict[int | str, dict[str, Any]] = {
     "/explain",
     summary="Show what speaks for a digit",
     response_model=Explanation,
-    responses=DRAWN | describe_errors(*PICTURE_ERRORS, 422),
+    responses=MAP_RESPONSE | describe_errors(*PICTURE_ERRORS, 422),
     openapi_extra={"requestBody": ONE_IMAGE},
 )
 async def explain(
     request: Request,
     service: CurrentService,
     digit: Annotated[
-        int | None, Query(ge=0, le=9, description="Whose evidence to show; without it, that of the digit that is read.")
+        int | None, Query(ge=0, le=9, description="The digit to explain; by default the digit that is read.")
     ] = None,
-    normalize: Annotated[Mode, Query(description="As for `/predict`.")] = "auto",
+    normalize: Annotated[Mode, Query(description="As in `/predict`.")] = "auto",
 ) -> Response:
-    """Show which ink, and which lack of ink, speaks for the digit that is read, or against it.
+    """Show which ink, and which lack of ink, speaks for a digit or against it.
 
-    Send the image as for `/predict`. The answer has a number for each of the 28x28 pixels; with `Accept: image/png` it
-    is a picture of 280x280 instead, in which orange speaks for the digit and blue against it. What is explained is the
-    fast network's reading.
+    Send the image as for `/predict`. The answer has a number for each of the 28x28 pixels. With `Accept: image/png`, it
+    is a 280x280 picture in which orange speaks for the digit and blue against it. It explains the reading of the fast
+    network.
     """
     body = await receive_body(request.scope, request.receive, service, service.settings.max_body_bytes)
     with service.lease_model() as model:
@@ -75,17 +75,21 @@ async def explain(
 
 
 def wants_png(accept: str) -> bool:
-    """Tell whether a header Accept likes PNG better than JSON, or as well and by a closer name (RFC 9110, 12.5.1)."""
-    asked: dict[str, float] = {}
+    """Return whether an Accept header prefers PNG to JSON (RFC 9110, 12.5.1).
+
+    If both have the same quality, the one that the header names more specifically wins. If that is equal too, it is
+    JSON.
+    """
+    qualities: dict[str, float] = {}
     for part in accept.lower().split(","):
-        kind, *options = [piece.strip() for piece in part.split(";")]
-        quality = next((option[2:] for option in options if option.startswith("q=")), "1")
+        media_range, *parameters = [piece.strip() for piece in part.split(";")]
+        quality = next((parameter[2:] for parameter in parameters if parameter.startswith("q=")), "1")
         if QUALITY.fullmatch(quality):
-            asked[kind] = float(quality)
+            qualities[media_range] = float(quality)
 
-    def liking(media: str) -> tuple[float, int]:
-        """The quality of the closest name that was asked for, and how close it is."""
-        names = (media, media.partition("/")[0] + "/*", "*/*")
-        return next(((asked[name], -place) for place, name in enumerate(names) if name in asked), (0.0, 0))
+    def preference(media_type: str) -> tuple[float, int]:
+        """Return the quality of the most specific range that matches a type, and how specific it is."""
+        ranges = (media_type, media_type.partition("/")[0] + "/*", "*/*")
+        return next(((qualities[name], -place) for place, name in enumerate(ranges) if name in qualities), (0.0, 0))
 
-    return liking(PNG) > max(liking(JSON), (0.0, 0))
+    return preference(PNG) > max(preference(JSON), (0.0, 0))

@@ -18,7 +18,7 @@ router = APIRouter(tags=["operations"])
 
 @router.get("/livez", summary="Is the process alive")
 async def livez() -> Health:
-    """Answer 200 as long as the process can answer at all."""
+    """Answer 200 while the process runs."""
     return Health(status="ok")
 
 
@@ -36,7 +36,7 @@ router.add_api_route(
 
 @router.get("/info", summary="What is running")
 async def info(service: CurrentService) -> Info:
-    """Return the model, the engine, the limits and the thresholds."""
+    """Return the model, the engine, the limits and the thresholds in use."""
     report = service.last_reload
     last_reload = Reload(**asdict(report)) if report else None
     return describe_service(service.settings, service.model.folder, service.model.engine, last_reload)
@@ -67,6 +67,6 @@ def describe_service(settings: Settings, model: ModelFolder, engine: Engine, las
 
 @router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
 async def metrics(service: CurrentService) -> Response:
-    """Answer in Prometheus's text format, for all workers together."""
+    """Return the metrics of all workers together, in the Prometheus text format."""
     service.update_queue_size()
     return Response(service.metrics.render(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,4 +1,4 @@
-"""/v2: the Open Inference Protocol, version 2, as KServe, Triton and their clients speak it over HTTP."""
+"""/v2: the Open Inference Protocol, version 2, which KServe, Triton and their clients use over HTTP."""
 
 import asyncio
 import time
@@ -17,23 +17,24 @@ from app.http.state import CurrentService, ServiceState
 from app.http.tensors import (
     INPUTS,
     OUTPUTS,
-    SIDE,
     InferenceResponse,
     ProtocolError,
-    answered,
-    take_tensor,
-    write,
+    make_outputs,
+    parse_request,
+    write_response,
 )
+from app.imaging.digit_image import IMAGE_SIZE
 from app.inference.loaded_model import LoadedModel
 from app.observability.input_statistics import compute_statistics
 
 HEADER_LENGTH = "Inference-Header-Content-Length"  # bytes of JSON before the binary tensors
-DEADLINE_FOR = 16  # pictures, as in a batch
-LARGE = 65_536  # bytes of JSON that are parsed in a thread
+IMAGES_PER_DEADLINE = 16  # each 16 images extend the deadline, as in a batch
+LARGE_JSON_BYTES = 65_536  # a longer JSON is parsed in a thread
 
 
-def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": ProtocolError, "description": "An error, as the protocol has it"} for status in statuses}
+def describe_protocol_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe errors for the OpenAPI document of a route, in the form of the protocol."""
+    return {status: {"model": ProtocolError, "description": "An error in the protocol's form"} for status in statuses}
 
 
 router = APIRouter(prefix="/v2", tags=["open inference protocol"])
@@ -41,7 +42,7 @@ router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
 @router.get("", summary="The server")
 async def server() -> dict[str, Any]:
-    """Name the server and the extensions that it has."""
+    """Return the name of the server and its extensions."""
     return {"name": "digitserve", "version": app.__version__, "extensions": ["binary_tensor_data"]}
 
 
@@ -50,35 +51,35 @@ async def live() -> dict[str, bool]:
     return {"live": True}
 
 
-@router.get("/health/ready", summary="Is the server ready", responses=errors(503))
+@router.get("/health/ready", summary="Is the server ready", responses=describe_protocol_errors(503))
 async def ready(service: CurrentService) -> dict[str, bool]:
     service.require_ready()
     return {"ready": True}
 
 
 async def get_service_of_model(service: CurrentService, name: str, version: str | None = None) -> ServiceState:
-    """Return the service if it has the model that the request names."""
+    """Return the service. Raise UnknownModelError if it does not have the model that the request names."""
     require_model(service.model, name, version)
     return service
 
 
 def require_model(model: LoadedModel, name: str, version: str | None) -> None:
-    """Raise if this is not the model that is asked for.
+    """Check that this is the requested model.
 
     Raises:
-        UnknownModelError: it is not.
+        UnknownModelError: It has another name or version.
     """
     if name != model.name or version not in (None, model.version):
-        raise UnknownModelError(f"There is no such model here, only {model.name}, version {model.version}.")
+        raise UnknownModelError(f"Unknown model. This service has {model.name}, version {model.version}.")
 
 
 ServiceOfModel = Annotated[ServiceState, Depends(get_service_of_model)]
 
 
-@router.get("/models/{name}/versions/{version}", summary="The model", responses=errors(404))
-@router.get("/models/{name}", summary="The model", responses=errors(404))
+@router.get("/models/{name}/versions/{version}", summary="The model", responses=describe_protocol_errors(404))
+@router.get("/models/{name}", summary="The model", responses=describe_protocol_errors(404))
 async def model(service: ServiceOfModel) -> dict[str, Any]:
-    """Name the model's inputs and outputs."""
+    """Return the model's inputs and outputs."""
     model = service.model
     return {
         "name": model.name,
@@ -89,8 +90,12 @@ async def model(service: ServiceOfModel) -> dict[str, Any]:
     }
 
 
-@router.get("/models/{name}/versions/{version}/ready", summary="Is the model ready", responses=errors(404, 503))
-@router.get("/models/{name}/ready", summary="Is the model ready", responses=errors(404, 503))
+@router.get(
+    "/models/{name}/versions/{version}/ready",
+    summary="Is the model ready",
+    responses=describe_protocol_errors(404, 503),
+)
+@router.get("/models/{name}/ready", summary="Is the model ready", responses=describe_protocol_errors(404, 503))
 async def model_ready(service: ServiceOfModel) -> dict[str, Any]:
     service.require_ready()
     return {"name": service.model.name, "ready": True}
@@ -99,12 +104,19 @@ async def model_ready(service: ServiceOfModel) -> dict[str, Any]:
 BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "JSON; or JSON with binary tensors after it, its length in " + HEADER_LENGTH + ".",
+        "description": "JSON, or JSON followed by binary tensors. Then " + HEADER_LENGTH + " is the JSON's length.",
         "content": {
             "application/json": {
                 "schema": {"$ref": "#/components/schemas/InferenceRequest"},
                 "example": {
-                    "inputs": [{"name": "images", "shape": [1, SIDE, SIDE], "datatype": "UINT8", "data": [0] * SIDE**2}]
+                    "inputs": [
+                        {
+                            "name": "images",
+                            "shape": [1, IMAGE_SIZE, IMAGE_SIZE],
+                            "datatype": "UINT8",
+                            "data": [0] * IMAGE_SIZE**2,
+                        }
+                    ]
                 },
             },
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
@@ -114,7 +126,7 @@ BODY: dict[str, Any] = {
 INFER: dict[str, Any] = {
     "summary": "Read digits from tensors",
     "response_model": InferenceResponse,
-    "responses": errors(400, 401, 404, 408, 413, 415, 503, 504),
+    "responses": describe_protocol_errors(400, 401, 404, 408, 413, 415, 503, 504),
     "openapi_extra": BODY,
 }
 
@@ -122,9 +134,9 @@ INFER: dict[str, Any] = {
 @router.post("/models/{name}/versions/{version}/infer", **INFER)
 @router.post("/models/{name}/infer", **INFER)
 async def infer(request: Request, service: CurrentService, name: str, version: str | None = None) -> Response:
-    """Read a batch of pictures as they are: 28x28, light ink on black, on the scale 0 to 255; nothing is normalised.
+    """Read a batch of images: 28x28, light ink on black, values from 0 to 255. They are not normalised.
 
-    `accepted` tells whether an answer meets the model's thresholds.
+    `accepted` says whether an answer meets the model's thresholds.
     """
     return to_response(*await read_tensor(request.scope, request.receive, service, name, version))
 
@@ -132,41 +144,42 @@ async def infer(request: Request, service: CurrentService, name: str, version: s
 async def read_tensor(
     scope: Scope, receive: Receive, service: ServiceState, name: str, version: str | None = None
 ) -> tuple[bytes, RawHeaders]:
-    """Answer a request for a model: JSON and the tensors that follow it, and the headers that go with them.
+    """Answer a request: return the JSON with the tensors that follow it, and its headers.
 
     Raises:
-        DigitserveError: it cannot be answered.
-        ClientDisconnect: nobody waits for the answer any more.
+        DigitserveError: The request cannot be answered.
+        ClientDisconnect: The client has disconnected.
     """
     headers = Headers(scope=scope)
     if headers.get("content-encoding", "identity") != "identity":
-        raise UnsupportedMediaError("Send the body as it is: no Content-Encoding is understood.")
+        raise UnsupportedMediaError("Send the body without a Content-Encoding.")
     require_model(service.model, name, version)
     _, body, deadline = await receive_body(scope, receive, service, service.settings.max_batch_bytes)
     length = headers.get(HEADER_LENGTH)
     if length is not None and not (length.isdecimal() and len(length) < 16 and int(length) <= len(body)):
-        raise MalformedRequestError(f"{HEADER_LENGTH} is no length of a part of the body.")
-    split = int(length) if length is not None else len(body)
-    take = (body, split, service.settings.max_batch)
+        raise MalformedRequestError(f"{HEADER_LENGTH} must be a number of bytes, up to the length of the body.")
+    json_length = int(length) if length is not None else len(body)
+    arguments = (body, json_length, service.settings.max_batch)
     with service.lease_model() as model:
         started = time.perf_counter()
-        require_model(model, name, version)  # again, for another may have taken over while the body came
-        if split > LARGE:
-            asked, images = await asyncio.get_running_loop().run_in_executor(service.pool, take_tensor, *take)
+        require_model(model, name, version)  # again: a reload may have replaced it while the body arrived
+        if json_length > LARGE_JSON_BYTES:
+            loop = asyncio.get_running_loop()
+            request, images = await loop.run_in_executor(service.pool, parse_request, *arguments)
         else:
-            asked, images = take_tensor(*take)
-        deadline += len(images) // DEADLINE_FOR * service.settings.deadline_ms / 1000
+            request, images = parse_request(*arguments)
+        deadline += len(images) // IMAGES_PER_DEADLINE * service.settings.deadline_ms / 1000
         decoded = time.perf_counter()
         scores = await model.scheduler.read_many(images, deadline=deadline)
-        values = answered(scores, model.thresholds)
+        outputs = make_outputs(scores, model.thresholds)
     service.metrics.observe_inputs(compute_statistics(scores, images))
     if "trace" in scope:
-        scope["trace"].steps(started, decode=decoded - started, infer=time.perf_counter() - decoded)
-    told = Counter(zip(values["digit"].tolist(), values["accepted"].tolist(), strict=True))
-    for (digit, accepted), count in told.items():
+        scope["trace"].add_steps(started, decode=decoded - started, infer=time.perf_counter() - decoded)
+    counts = Counter(zip(outputs["digit"].tolist(), outputs["accepted"].tolist(), strict=True))
+    for (digit, accepted), count in counts.items():
         service.metrics.count_prediction(digit, accepted, count)
-    head, binary = write(asked, values, model.name, model.version)
+    response, binary = write_response(request, outputs, model.name, model.version)
     if not binary:
-        return head, [(b"content-type", b"application/json")]
-    length_header = HEADER_LENGTH.lower().encode(), b"%d" % len(head)
-    return head + binary, [(b"content-type", b"application/octet-stream"), length_header]
+        return response, [(b"content-type", b"application/json")]
+    length_header = HEADER_LENGTH.lower().encode(), b"%d" % len(response)
+    return response + binary, [(b"content-type", b"application/octet-stream"), length_header]

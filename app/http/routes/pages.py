@@ -1,4 +1,4 @@
-"""The pages: the front page, /docs and /redoc, from files of this process alone and with relative addresses."""
+"""The front page, /docs and /redoc. They load files only from this service, and all their URLs are relative."""
 
 import secrets
 from importlib.resources import files
@@ -10,29 +10,30 @@ from fastapi.staticfiles import StaticFiles
 from starlette.responses import FileResponse, HTMLResponse, Response
 
 STATIC = Path(__file__).parent.parent / "static"
-UNMIXED = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+# The browser must ask again each time: otherwise it would mix the files of two versions after an update.
+REVALIDATE = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
 
 router = APIRouter(include_in_schema=False)
 
 
-def security_headers(**also: str) -> dict[str, str]:
-    """What a page may do: use what this service serves, with no script or style within it and no frame around it.
+def security_headers(**directives: str) -> dict[str, str]:
+    """Return the security headers of a page: only files of this service, no inline scripts or styles, no frames.
 
     Args:
-        also: what a page needs beyond that, as ``worker_src="blob:"``.
+        directives: More directives of the Content-Security-Policy, such as ``worker_src="blob:"``.
     """
-    directives = {
+    policy = {
         "default-src": "'self'",
         "img-src": "'self' data: blob:",
         "object-src": "'none'",
         "base-uri": "'none'",
         "form-action": "'none'",
         "frame-ancestors": "'none'",
-    } | {name.replace("_", "-"): value for name, value in also.items()}
+    } | {name.replace("_", "-"): value for name, value in directives.items()}
     return {
-        "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in directives.items()),
+        "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
         "Referrer-Policy": "no-referrer",
-        **UNMIXED,
+        **REVALIDATE,
     }
 
 
@@ -48,7 +49,7 @@ async def docs() -> FileResponse:
 
 @router.get("/redoc")
 async def redoc() -> HTMLResponse:
-    """ReDoc makes its styles in the page, under a nonce, and its search index in a worker."""
+    """Serve ReDoc. It adds its styles to the page, which a nonce allows, and builds its search index in a worker."""
     nonce = secrets.token_urlsafe(16)
     page = (STATIC / "redoc.html").read_text().replace("{nonce}", nonce)
     return HTMLResponse(page, headers=security_headers(style_src=f"'self' 'nonce-{nonce}'", worker_src="blob:"))
@@ -61,19 +62,19 @@ async def favicon() -> FileResponse:
 
 @router.get("/redoc/logo-mini.svg")
 async def redoc_logo() -> FileResponse:
-    """ReDoc's own footer looks for its logo here."""
+    """Serve the logo where ReDoc's footer expects it."""
     return FileResponse(str(files("fastapi_standalone_docs") / "static/redoc/logo-mini.svg"))
 
 
 class Assets(StaticFiles):
-    """Static files that a browser asks about anew: else it would mix those of two versions after an update."""
+    """Static files that a browser must revalidate."""
 
-    def file_response(self, *args: Any, **options: Any) -> Response:
-        response = super().file_response(*args, **options)
-        response.headers.update(UNMIXED)
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers.update(REVALIDATE)
         return response
 
 
-def assets() -> StaticFiles:
-    """Our own files, and Swagger UI and ReDoc as fastapi-standalone-docs packs them."""
+def create_assets() -> StaticFiles:
+    """Return the app for our own files, and for Swagger UI and ReDoc from fastapi-standalone-docs."""
     return Assets(directory=STATIC, packages=[("fastapi_standalone_docs", "static")])

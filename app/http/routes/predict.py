@@ -1,4 +1,4 @@
-"""POST /predict: one image in any of three forms, one prediction."""
+"""POST /predict: read one digit."""
 
 import time
 from typing import Annotated
@@ -34,18 +34,18 @@ async def predict(
     normalize: Annotated[
         Mode,
         Query(
-            description="auto: a picture that is not as MNIST has it already is cut out, fitted and centred; "
-            "always: every picture is; never: it is only resized to 28x28."
+            description="auto: cut out, resize and centre the digit, unless the picture already looks like MNIST; "
+            "always: do so with every picture; never: only resize the picture to 28x28."
         ),
     ] = "auto",
-    preview: Annotated[bool, Query(description="Whether to add the 28x28 picture that the network saw.")] = False,
+    preview: Annotated[bool, Query(description="Add the 28x28 picture that the network saw.")] = False,
 ) -> Response:
     """Read the handwritten digit in an image.
 
-    Send the image as a form's file, as the body itself, or as base64 in JSON: PNG, JPEG, WebP, BMP or GIF; a scan, a
-    drawing or a photograph, light on dark or dark on light. The answer has the digit, the probabilities of all ten, and
-    whether it can be relied on: when `accepted` is false, `reason` says why, and `digit` is only the best guess. A
-    picture with several digits is for `/read`.
+    Send the image as a file of a form, as the body itself, or as base64 in JSON. It may be PNG, JPEG, WebP, BMP or GIF,
+    a scan, a drawing or a photograph, light on dark or dark on light. The answer has the digit, the probabilities of
+    all ten digits, and whether you can rely on it: if `accepted` is false, `reason` says why, and `digit` is only the
+    best guess. If the picture shows several digits, use `/read`.
     """
     return to_response(*await read_digit(request.scope, request.receive, service, normalize, preview))
 
@@ -75,5 +75,5 @@ async def read_digit(
     service.metrics.count_prediction(prediction.digit, prediction.accepted)
     timing = format_server_timing(decode=decode_seconds, queue=queue_seconds, infer=run_seconds)
     if "trace" in scope:
-        scope["trace"].steps(started, decode=decode_seconds, queue=queue_seconds, infer=run_seconds)
+        scope["trace"].add_steps(started, decode=decode_seconds, queue=queue_seconds, infer=run_seconds)
     return prediction_to_json(prediction), [(b"content-type", b"application/json"), (b"server-timing", timing.encode())]

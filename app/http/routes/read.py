@@ -1,4 +1,4 @@
-"""POST /read: one image with a number on it, its digits from left to right."""
+"""POST /read: read the numbers in one image."""
 
 import time
 
@@ -32,21 +32,21 @@ router = APIRouter(tags=["predict"])
 async def read(request: Request, service: CurrentService) -> Response:
     """Read a number of up to 20 digits, or several below one another, on plain, ruled or squared paper or in a form.
 
-    Send the image as for `/predict`. The answer has the text, line by line, and where each digit is and how sure it is.
-    Digits that touch are taken apart. `accepted` is true where every digit is accepted.
+    Send the image as for `/predict`. The answer has the text line by line, and for each digit its place and how sure it
+    is. Digits that touch are separated. `accepted` is true if every digit is accepted.
     """
     body = await receive_body(request.scope, request.receive, service, service.settings.max_body_bytes)
     with service.lease_model() as model:
         started = time.perf_counter()
         page = await service.process_in_pool(extract_image(body.content_type, body.content), body.deadline, open_page)
         decode_seconds = time.perf_counter() - started
-        scores = await read_all(model, list_candidates(page), body.deadline, second_opinion=False)
+        scores = await score_all(model, list_candidates(page), body.deadline, second_opinion=False)
         digits = select_digits(page, scores)
         pictures = [digit.pixels for line in digits for digit in line]
-        scores = await read_all(model, pictures, body.deadline)
+        scores = await score_all(model, pictures, body.deadline)
     infer_seconds = time.perf_counter() - started - decode_seconds
     if "trace" in request.scope:
-        request.scope["trace"].steps(started, decode=decode_seconds, infer=infer_seconds)
+        request.scope["trace"].add_steps(started, decode=decode_seconds, infer=infer_seconds)
     reading = make_reading(page, digits, scores, model.thresholds, model.id)
     read_digits = [digit for line in reading.lines for digit in line.digits]
     for digit, score, pixels in zip(read_digits, scores, pictures, strict=True):
@@ -56,9 +56,10 @@ async def read(request: Request, service: CurrentService) -> Response:
     return Response(reading_to_json(reading), headers={"Server-Timing": timing}, media_type="application/json")
 
 
-async def read_all(
+async def score_all(
     model: LoadedModel, pictures: list[Grey], deadline: float, second_opinion: bool = True
 ) -> list[Score]:
+    """Score any number of pictures, or none."""
     if not pictures:
         return []
     return (await model.scheduler.read_many(np.stack(pictures), second_opinion, deadline)).to_list()

@@ -1,4 +1,4 @@
-"""BentoML: a service with an image as its input, and its adaptive batching where batches are asked for."""
+"""BentoML: a service with an image as its input, and adaptive batching if BATCH is more than 1."""
 
 import os
 

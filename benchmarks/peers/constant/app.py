@@ -1,4 +1,4 @@
-"""The ceiling: an ASGI application that reads the body and answers a constant, whatever it is asked."""
+"""The ceiling: an ASGI application that reads the body of each request and returns a constant answer."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ HEADERS = [(b"content-type", b"application/json"), (b"content-length", str(len(B
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    if scope["type"] != "http":  # uvicorn takes this as "no lifespan here"
+    if scope["type"] != "http":  # tells uvicorn that there is no lifespan
         raise NotImplementedError
     while (await receive()).get("more_body"):
         pass

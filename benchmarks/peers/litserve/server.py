@@ -1,4 +1,4 @@
-"""LitServe: a LitAPI whose requests are forms with a file; it makes the batches itself.
+"""LitServe: a LitAPI for forms with a file. LitServe makes the batches.
 
 python -m benchmarks.peers.litserve.server PORT
 """
@@ -21,13 +21,13 @@ class TextbookAPI(litserve.LitAPI):
         self.device = device
 
     def decode_request(self, request: Request) -> Tensor:
-        return TRANSFORM(Image.open(request["file"].file))  # what comes of a Request that is a form is the form
+        return TRANSFORM(Image.open(request["file"].file))  # for a form, LitServe passes the form itself
 
     def batch(self, inputs: list[Tensor]) -> Tensor:
         return torch.stack(inputs)
 
     def predict(self, x: Tensor) -> Tensor:
-        images = x if x.ndim == 4 else x.unsqueeze(0)  # one picture comes as it was decoded
+        images = x if x.ndim == 4 else x.unsqueeze(0)  # a single picture has no batch dimension
         with torch.inference_mode():
             probabilities = self.model(images.to(self.device)).softmax(dim=1)
         return probabilities if x.ndim == 4 else probabilities[0]

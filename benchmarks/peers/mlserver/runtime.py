@@ -1,4 +1,4 @@
-"""MLServer: a custom runtime that takes tensors of the Open Inference Protocol; it makes the batches itself."""
+"""MLServer: a custom runtime for tensors of the Open Inference Protocol. MLServer makes the batches."""
 
 import torch
 from mlserver import MLModel
@@ -14,7 +14,7 @@ class TextbookRuntime(MLModel):
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        """Tell the digits ``(N,)`` of pictures ``uint8 (N, 28, 28)``."""
+        """Return the digits ``(N,)`` of pictures ``uint8 (N, 28, 28)``."""
         images = torch.from_numpy(self.decode(payload.inputs[0], default_codec=NumpyCodec))
         with torch.inference_mode():
             logits = self.model(images.unsqueeze(1) / 127.5 - 1)

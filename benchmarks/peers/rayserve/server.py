@@ -1,4 +1,4 @@
-"""Ray Serve: one replica of a deployment behind its HTTP proxy, with serve.batch where batches are asked for.
+"""Ray Serve: one replica of a deployment behind its HTTP proxy, with serve.batch if BATCH is more than 1.
 
 python -m benchmarks.peers.rayserve.server PORT
 """

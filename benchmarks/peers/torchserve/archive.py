@@ -1,4 +1,4 @@
-"""TorchServe serves archives: this writes textbook.mar, of the model as TorchScript and its handler.
+"""Write textbook.mar, the archive that TorchServe serves: the model as TorchScript, and its handler.
 
 python -m benchmarks.peers.torchserve.archive
 """

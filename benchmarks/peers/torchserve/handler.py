@@ -1,4 +1,4 @@
-"""TorchServe's handler: image files of a batch to digits. It travels in the model archive."""
+"""TorchServe's handler: a batch of image files to digits. It is part of the model archive."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""TorchServe takes its settings from a file: this writes them, and becomes the server.
+"""Write TorchServe's settings file, then become the server.
 
 python -m benchmarks.peers.torchserve.start PORT
 """
@@ -12,15 +12,15 @@ from pathlib import Path
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago: each is held until all are known."""
-    with ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+    """Find free ports. All stay bound until the last is found, so that they differ."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
             probe.bind(("127.0.0.1", 0))
         return [probe.getsockname()[1] for probe in probes]
 
 
-def settings(port: int, batch: int) -> str:
+def make_settings(port: int, batch: int) -> str:
     management, metrics, grpc, grpc_management = free_ports(4)
     model = {
         "defaultVersion": True,
@@ -43,6 +43,6 @@ models={json.dumps({"textbook": {"1.0": model}})}
 
 
 if __name__ == "__main__":
-    Path("config.properties").write_text(settings(int(sys.argv[1]), int(os.environ["BATCH"])))
+    Path("config.properties").write_text(make_settings(int(sys.argv[1]), int(os.environ["BATCH"])))
     flags = ["--start", "--foreground", "--ts-config", "config.properties", "--disable-token-auth"]
     os.execvp("torchserve", ["torchserve", *flags])

@@ -1,4 +1,4 @@
-"""What tutorials of FastAPI and torch arrive at: an uploaded file, Pillow, torchvision's transforms, eager torch."""
+"""What FastAPI and torch tutorials end up with: an uploaded file, Pillow, torchvision's transforms, eager torch."""
 
 import io
 

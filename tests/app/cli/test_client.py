@@ -29,9 +29,8 @@ from app.cli.image_files import find
 from app.cli.results import Outcome
 from benchmarks.startup import free_port
 from tests.support.gateway import Asked, Cut, Instead, Reply, Slow, gateway
-from tests.support.pictures import Grey, encode, png
+from tests.support.pictures import Grey, encode, make_page, png
 from tests.support.running import ROOT, Server, clean_environment, run_app, running
-from tests.app.recognition.test_number import page
 
 Digits = list[tuple[int, Grey]]
 PROBLEM = b'{"title": "No", "status": 401, "detail": "This service asks for an API key."}'
@@ -148,7 +147,7 @@ def test_whole_numbers_are_read(tmp_path: Path, digits: Digits, server: Server) 
     """--read asks POST /read: the text of each file, in all three forms of output."""
     for number in range(5):
         line = [image for _, image in digits[number : number + 3]]
-        (tmp_path / f"{number}.png").write_bytes(png(page([line, line] if number == 3 else [line])))
+        (tmp_path / f"{number}.png").write_bytes(png(make_page([line, line] if number == 3 else [line])))
     texts = ["".join(str(digit) for digit, _ in digits[number : number + 3]) for number in range(5)]
     texts[3] += "\n" + texts[3]
     words, table, lines = (

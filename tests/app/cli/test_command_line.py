@@ -8,9 +8,8 @@ import pytest
 
 from app.__main__ import main
 from app.settings import Settings
-from tests.support.pictures import Grey, png
+from tests.support.pictures import Grey, make_page, png
 from tests.support.running import Server, run_app
-from tests.app.recognition.test_number import page
 
 
 @pytest.fixture
@@ -52,7 +51,7 @@ def test_predict_answers_as_the_service_does(files: list[Path], server: Server) 
 def test_predict_reads_whole_numbers(tmp_path: Path, digits: list[tuple[int, Grey]], server: Server) -> None:
     """With --read, the text of each file; with --json too, the object that POST /read answers."""
     file = tmp_path / "number.png"
-    file.write_bytes(png(page([[image for _, image in digits[:8:2]]])))
+    file.write_bytes(png(make_page([[image for _, image in digits[:8:2]]])))
     done = run_app("predict", "--read", str(file))
     assert done.stdout.startswith(f"{file}: 0123  ")
     ours = json.loads(run_app("predict", "--read", "--json", str(file)).stdout)

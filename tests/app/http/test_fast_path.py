@@ -1,58 +1,58 @@
-"""The short way: the same answers as the long one, and never for another address."""
+"""The fast path: the same responses as through FastAPI, and only for its own paths."""
 
 import httpx
 import pytest
 
+from tests.app.http.routes.test_predict import BAD
 from tests.support.pictures import FILES, Grey, png
 from tests.support.running import Server
-from tests.app.http.routes.test_predict import BAD
 
 
-def ask(server: Server, query: str, request: dict[str, object]) -> httpx.Response:
-    """Ask with an id of ours, so that two answers can be the same."""
-    with httpx.Client(base_url=server.url, event_hooks={"request": [name_it]}) as client:
+def post(server: Server, query: str, request: dict[str, object]) -> httpx.Response:
+    """Send a request to /predict with a fixed request ID, so that two responses can be equal."""
+    with httpx.Client(base_url=server.url, event_hooks={"request": [set_request_id]}) as client:
         return client.post(f"/predict{query}", **request)  # type: ignore[arg-type]  # a table of keyword arguments
 
 
-def name_it(request: httpx.Request) -> None:
+def set_request_id(request: httpx.Request) -> None:
     request.headers["X-Request-ID"] = "r1"
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_both_ways_answer_alike(server: Server, name: str, seven: Grey) -> None:
-    """A query that asks for the default takes FastAPI's way: body, type and headers are those of the short one."""
+def test_both_paths_give_the_same_answer(server: Server, name: str, seven: Grey) -> None:
+    """A query with the default value goes through FastAPI. Body, type and headers are those of the fast path."""
     file = FILES[name](seven)
-    short, long = (
+    fast, usual = (
         httpx.post(f"{server.url}/predict{query}", files={"file": file}) for query in ("", "?normalize=auto")
     )
-    assert short.status_code == long.status_code == 200
-    assert short.content == long.content
-    assert set(short.headers) == set(long.headers)
-    assert short.headers["content-type"] == long.headers["content-type"]
+    assert fast.status_code == usual.status_code == 200
+    assert fast.content == usual.content
+    assert set(fast.headers) == set(usual.headers)
+    assert fast.headers["content-type"] == usual.headers["content-type"]
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_both_ways_refuse_alike(server: Server, name: str) -> None:
-    """Every bad request has the same problem either way."""
+def test_both_paths_give_the_same_problem(server: Server, name: str) -> None:
+    """Every bad request gets the same problem either way."""
     request, _, _ = BAD[name]
-    short, long = (ask(server, query, request) for query in ("", "?normalize=auto"))
-    assert (short.status_code, short.json()) == (long.status_code, long.json())
-    assert short.headers["content-type"] == long.headers["content-type"] == "application/problem+json"
+    fast, usual = (post(server, query, request) for query in ("", "?normalize=auto"))
+    assert (fast.status_code, fast.json()) == (usual.status_code, usual.json())
+    assert fast.headers["content-type"] == usual.headers["content-type"] == "application/problem+json"
 
 
-def test_tensors_are_answered_alike(server: Server, seven: Grey) -> None:
-    """Both ways to infer have the same body, good or bad, and the same headers."""
+def test_both_paths_give_the_same_answer_to_tensors(server: Server, seven: Grey) -> None:
+    """Both paths to infer give the same body and headers, for good and bad requests."""
     tensor = {"name": "images", "shape": [1, 28, 28], "datatype": "UINT8", "data": seven.ravel().tolist()}
     for body, status in (({"inputs": [tensor]}, 200), ({"inputs": []}, 400)):
-        short, long = (httpx.post(f"{server.url}/v2/models/digitnet/infer{query}", json=body) for query in ("", "?a=1"))
-        assert short.status_code == long.status_code == status
-        assert short.content == long.content
-        assert set(short.headers) == set(long.headers)
-        assert short.headers["content-type"] == long.headers["content-type"]
+        fast, usual = (httpx.post(f"{server.url}/v2/models/digitnet/infer{query}", json=body) for query in ("", "?a=1"))
+        assert fast.status_code == usual.status_code == status
+        assert fast.content == usual.content
+        assert set(fast.headers) == set(usual.headers)
+        assert fast.headers["content-type"] == usual.headers["content-type"]
 
 
-def test_other_methods_and_addresses_go_the_long_way(server: Server, seven: Grey) -> None:
-    """GET /predict is a 405, and what only begins like it is a 404."""
+def test_the_fast_path_takes_only_its_own_requests(server: Server, seven: Grey) -> None:
+    """GET /predict gets a 405, and paths that only start with /predict get a 404."""
     assert httpx.get(f"{server.url}/predict").status_code == 405
     assert httpx.post(f"{server.url}/predict/").status_code in (307, 404)
     assert httpx.post(f"{server.url}/predictions", files={"file": png(seven)}).status_code == 404

@@ -1,4 +1,4 @@
-"""Files that are no pictures, broken ones, bombs and odd ones: each gets its answer, and the server is as it was."""
+"""Files that are not pictures, broken files, bombs and unusual files: each gets its answer and does no harm."""
 
 import io
 import struct
@@ -15,23 +15,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.hostile import SECRET, is_told_why, post, talk, unharmed
+from tests.support.hostile import SECRET, check_refusal, post, talk, unharmed
 from tests.support.pictures import Grey, chunk, encode, png, with_chunks, with_scans, with_segments
 from tests.support.running import ROOT, Server, clean_environment, running
 
-SEVEN = Image.new("L", (28, 28))  # for what is refused whatever it shows
+BLANK = Image.new("L", (28, 28))  # for files that are refused whatever they show
 BLACK = np.zeros((28, 28), np.uint8)
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    """A server of their own, so that its memory is nobody else's."""
+    """A server for these tests alone, because they measure its memory."""
     with running() as server:
         yield server
 
 
 def sized(width: int, height: int) -> bytes:
-    """A whole PNG of one colour."""
+    """Return a valid PNG of one colour."""
     return encode(Image.new("L", (width, height)))
 
 
@@ -41,7 +41,7 @@ def header_alone(width: int, height: int) -> bytes:
 
 
 def run_length(width: int, height: int) -> bytes:
-    """A BMP of a kilobyte, which skips all its pixels."""
+    """Return a BMP of a kilobyte that skips all its pixels."""
     header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, 4, 0, 0, 256, 0)
     return b"BM" + struct.pack("<IHHI", 1082, 0, 0, 1078) + header + bytes(1024) + b"\0\2\0\xff"
 
@@ -56,22 +56,23 @@ def psd() -> bytes:
     return b"8BPS" + struct.pack(">H6xHIIHH", 1, 1, 28, 28, 8, 1) + bytes(12) + b"\0\0" + bytes(784)
 
 
-# What Pillow can open, and we do not take: its decoders have had holes, run other programs or read other files.
+# Formats that Pillow can open and that we do not accept: their decoders have had security holes, run other programs or
+# read other files.
 FOREIGN: dict[str, Callable[[], bytes]] = {
-    "TIFF": lambda: encode(SEVEN, "TIFF"),
-    "EPS": lambda: encode(SEVEN, "EPS"),
+    "TIFF": lambda: encode(BLANK, "TIFF"),
+    "EPS": lambda: encode(BLANK, "EPS"),
     "PSD": psd,
     "FITS": fits,
-    "JPEG 2000": lambda: encode(SEVEN, "JPEG2000"),
-    "ICO": lambda: encode(SEVEN, "ICO"),
-    "PPM": lambda: encode(SEVEN, "PPM"),
-    "TGA": lambda: encode(SEVEN, "TGA"),
+    "JPEG 2000": lambda: encode(BLANK, "JPEG2000"),
+    "ICO": lambda: encode(BLANK, "ICO"),
+    "PPM": lambda: encode(BLANK, "PPM"),
+    "TGA": lambda: encode(BLANK, "TGA"),
 }
 
 
 @dataclass(frozen=True)
 class Case:
-    """A file, and how it is refused."""
+    """A file, and how it must be refused."""
 
     file: Callable[[], bytes]
     slug: str
@@ -100,8 +101,8 @@ REFUSED = {
         lambda: with_segments(BLACK, b"\xff\xe1\0\x12Exif\0\0" + b"x" * 10, 490_000), "broken-image"
     ),
     "a run-length BMP of 25 megapixels": Case(lambda: run_length(25_000, 1_000), "image-size"),
-    "a BMP of no bits": Case(lambda: encode(SEVEN, "BMP").replace(b"\x01\0\x08\0", b"\x01\0\0\0"), "broken-image"),
-    "a GIF of comments": Case(lambda: encode(SEVEN, "GIF")[:13] + b"\x21\xfe\x01a\0" * 1_500_000, "broken-image"),
+    "a BMP of no bits": Case(lambda: encode(BLANK, "BMP").replace(b"\x01\0\x08\0", b"\x01\0\0\0"), "broken-image"),
+    "a GIF of comments": Case(lambda: encode(BLANK, "GIF")[:13] + b"\x21\xfe\x01a\0" * 1_500_000, "broken-image"),
     "a WebP of nothing": Case(lambda: b"RIFF\xff\xff\xff\x7fWEBPVP8L" + SECRET, "broken-image"),
     "a PNG's beginning": Case(lambda: b"\x89PNG\r\n\x1a\n" + SECRET, "broken-image"),
     "a JPEG's beginning": Case(lambda: b"\xff\xd8\xff\xe0" + SECRET, "broken-image"),
@@ -109,16 +110,16 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_hostile_file_is_told_why_and_harms_nothing(name: str, server: Server, seven: Grey) -> None:
-    """Named and declared a PNG, it gets the problem of what it is, within a second or two and little memory."""
+def test_a_hostile_file_gets_its_problem_and_does_no_harm(name: str, server: Server, seven: Grey) -> None:
+    """Sent as image/png, each file gets the problem of what it really is, and needs little memory."""
     case = REFUSED[name]
     file = case.file()
     with unharmed(server, seven, growth=60 + 3 * len(file) / 1e6):
-        is_told_why(talk(server, post("/predict", "image/png", file)), case.status, case.slug)
+        check_refusal(talk(server, post("/predict", "image/png", file)), case.status, case.slug)
 
 
 def test_decoders_of_other_types_never_run(tmp_path: Path) -> None:
-    """Pillow opens each of them; when we have refused them all, it has not so much as imported what would have."""
+    """Pillow can open each of these files. After we have refused all of them, it has not imported their decoders."""
     for name, make in FOREIGN.items():
         (tmp_path / name).write_bytes(make())
         with Image.open(tmp_path / name) as image:
@@ -141,7 +142,7 @@ print(*sorted(name for name in sys.modules if name.startswith("PIL.") and name.e
 
 
 def looping_exif() -> bytes:
-    """Two directories, each of which says that the other one is its next, and its own EXIF."""
+    """Return two EXIF directories, each of which names the other as its next one and as its own EXIF."""
     loop = b"MM\0*\0\0\0\x08"
     for here, other in ((8, 38), (38, 8)):
         assert len(loop) == here
@@ -154,7 +155,7 @@ def stereo(image: Image.Image) -> bytes:
     return encode(image, "MPO", save_all=True, append_images=[Image.new("L", image.size, 255)], quality=95)
 
 
-# Odd, and pictures all the same.
+# Unusual files that are valid pictures.
 READ: dict[str, Callable[[Image.Image], bytes]] = {
     "an APNG": lambda image: encode(image, save_all=True, append_images=[Image.new("L", image.size, 255)]),
     "an MPO": stereo,
@@ -179,7 +180,7 @@ def rows(grey: Grey) -> bytes:
 
 
 def interlaced(grey: Grey) -> bytes:
-    """Adam7, whose seven passes are written one after the other."""
+    """Return an interlaced PNG: Adam7 writes seven passes one after the other."""
     passes = ((0, 8, 0, 8), (0, 8, 4, 8), (4, 8, 0, 4), (0, 4, 2, 4), (2, 4, 0, 2), (0, 2, 1, 2), (1, 2, 0, 1))
     parts = [rows(np.ascontiguousarray(grey[top::down, left::right])) for top, down, left, right in passes]
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", *grey.shape[::-1], 8, 0, 0, 0, 1))
@@ -187,15 +188,15 @@ def interlaced(grey: Grey) -> bytes:
 
 
 def endless(grey: Grey) -> bytes:
-    """A stream that inflates to far more than its rows."""
+    """Return a PNG whose stream inflates to far more than its rows."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", *grey.shape[::-1], 8, 0, 0, 0, 0))
     stream = zlib.compress(rows(grey) + bytes(10**8))
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", stream) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize("name", READ)
-def test_an_odd_file_is_read_all_the_same(name: str, server: Server, seven: Grey) -> None:
-    """The digit is the one that its first picture shows, and the server is as it was."""
+def test_an_unusual_file_is_read(name: str, server: Server, seven: Grey) -> None:
+    """The answer is the digit in its first picture, and the server is unharmed."""
     file = READ[name](Image.fromarray(seven))
     with unharmed(server, seven, growth=400):
         reply = talk(server, post("/predict", "image/png", file))
@@ -203,13 +204,13 @@ def test_an_odd_file_is_read_all_the_same(name: str, server: Server, seven: Grey
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-def test_a_file_cut_at_every_byte_harms_nothing(kind: str, server: Server, seven: Grey) -> None:
-    """Every beginning of a file is the digit or a problem, and as often as there are bytes, the server is as it was."""
-    whole = encode(Image.fromarray(seven), kind)
+def test_a_truncated_file_does_no_harm(kind: str, server: Server, seven: Grey) -> None:
+    """Truncated at any byte, a file gets the digit or a problem, and the server is unharmed."""
+    complete = encode(Image.fromarray(seven), kind)
     seen = set()
     with unharmed(server, seven, growth=60), httpx.Client(base_url=server.url) as client:
-        for length in range(len(whole)):
-            answer = client.post("/predict", content=whole[:length], headers={"Content-Type": "image/png"})
+        for length in range(len(complete)):
+            answer = client.post("/predict", content=complete[:length], headers={"Content-Type": "image/png"})
             seen.add(answer.status_code)
             if answer.status_code == 200:
                 assert answer.json()["digit"] == 7
@@ -217,11 +218,11 @@ def test_a_file_cut_at_every_byte_harms_nothing(kind: str, server: Server, seven
 
 
 def test_many_of_the_largest_pictures_at_once_stay_within_their_memory(server: Server, seven: Grey) -> None:
-    """64 of 25 megapixels, of the kind that takes most: some are read, the others told to come again, and a digit is
-    read meanwhile."""
+    """Of 64 pictures with 25 megapixels each, in the mode that needs most memory, some are read and the others refused.
+    A digit is read meanwhile."""
     large = encode(Image.fromarray(seven).resize((5_000, 5_000), Image.Resampling.NEAREST).convert("LA"))
     ask = post("/predict", "image/png", large)
-    four_at_once = 4 * 25 * 12  # MB: what DIGITS_MAX_INFLIGHT_PIXELS lets in, at 12 bytes a pixel
+    four_at_once = 4 * 25 * 12  # MB: DIGITS_MAX_INFLIGHT_PIXELS at 12 bytes per pixel
     with unharmed(server, seven, growth=four_at_once), ThreadPoolExecutor(64) as clients:
         replies = [clients.submit(talk, server, ask) for _ in range(64)]
         small = talk(server, post("/predict", "image/png", png(seven)))
@@ -230,8 +231,8 @@ def test_many_of_the_largest_pictures_at_once_stay_within_their_memory(server: S
     assert {200, 503} <= set(statuses) <= {200, 503, 504}
 
 
-def test_the_foreign_files_are_whole() -> None:
-    """What is refused above is refused for its type: Pillow decodes it."""
+def test_the_foreign_files_are_valid() -> None:
+    """The files above are refused because of their type: Pillow can decode them."""
     for name in ("TIFF", "PSD", "FITS", "JPEG 2000", "PPM"):
         with Image.open(io.BytesIO(FOREIGN[name]())) as image:
             image.load()

@@ -1,4 +1,4 @@
-"""The OpenAPI document: complete, and true of what the service really answers."""
+"""The OpenAPI document is complete, and describes what the service really answers."""
 
 import json
 import re
@@ -10,9 +10,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from app.http.schemas import EXAMPLE_DIGIT
+from tests.app.http.routes.test_predict import BAD
 from tests.support.pictures import Grey, png
 from tests.support.running import Server
-from tests.app.http.routes.test_predict import BAD
 
 JSON, PNG = "application/json", "image/png"
 
@@ -24,7 +24,7 @@ def document(server: Server) -> dict[str, Any]:
 
 
 def check(document: dict[str, Any], method: str, path: str, answer: httpx.Response) -> None:
-    """Hold an answer against what the document says of its status, its type, its headers and its body."""
+    """Check the status, type, headers and body of a response against the document."""
     described = document["paths"][path][method]["responses"][str(answer.status_code)]
     media = answer.headers["content-type"]
     assert set(described["content"]) == ({media} if path != "/explain" or answer.is_error else {JSON, PNG})
@@ -36,8 +36,8 @@ def check(document: dict[str, Any], method: str, path: str, answer: httpx.Respon
     assert {name.lower() for name in described["headers"]} <= set(answer.headers)
 
 
-def test_every_address_is_there(document: dict[str, Any]) -> None:
-    """What the contract lists is what the document lists."""
+def test_the_document_has_every_path(document: dict[str, Any]) -> None:
+    """It has all public paths and no others."""
     ours = ["/explain", "/healthz", "/info", "/livez", "/metrics", "/predict", "/predict/batch", "/read", "/readyz"]
     protocol = ["/v2", "/v2/health/live", "/v2/health/ready"]
     of_model = ["", "/infer", "/ready"]
@@ -47,15 +47,15 @@ def test_every_address_is_there(document: dict[str, Any]) -> None:
 
 
 def test_no_schema_is_missing(document: dict[str, Any]) -> None:
-    """Every reference in the document leads somewhere, and no answer is described that the service does not give."""
+    """Every reference in the document resolves, and FastAPI's own validation error, which we never send, is absent."""
     text = json.dumps(document)
     for name in set(re.findall(r"#/components/schemas/(\w+)", text)):
         assert name in document["components"]["schemas"]
     assert "HTTPValidationError" not in set(re.findall(r"#/components/schemas/(\w+)", text))
 
 
-def test_every_good_answer_is_as_described(document: dict[str, Any], server: Server, seven: Grey) -> None:
-    """200 of every address validates against its schema."""
+def test_every_successful_response_is_as_described(document: dict[str, Any], server: Server, seven: Grey) -> None:
+    """The 200 response of every path is valid against its schema."""
     check(document, "post", "/predict", httpx.post(f"{server.url}/predict", files={"file": png(seven)}))
     check(document, "post", "/predict", httpx.post(f"{server.url}/predict?preview=1", files={"file": png(255 - seven)}))
     check(document, "post", "/read", httpx.post(f"{server.url}/read", files={"file": png(seven)}))
@@ -67,8 +67,8 @@ def test_every_good_answer_is_as_described(document: dict[str, Any], server: Ser
     two = [("file", ("a.png", png(seven))), ("file", ("b.png", b"no image"))]
     check(document, "post", "/predict/batch", httpx.post(f"{server.url}/predict/batch", files=two))
     tensor = {"name": "images", "shape": [1, 28, 28], "datatype": "UINT8", "data": seven.ravel().tolist()}
-    asked = httpx.post(f"{server.url}/v2/models/digitnet/infer", json={"inputs": [tensor]})
-    check(document, "post", "/v2/models/{name}/infer", asked)
+    answer = httpx.post(f"{server.url}/v2/models/digitnet/infer", json={"inputs": [tensor]})
+    check(document, "post", "/v2/models/{name}/infer", answer)
     unknown = httpx.post(f"{server.url}/v2/models/other/infer", json={"inputs": [tensor]})
     check(document, "post", "/v2/models/{name}/infer", unknown)
     for path in ("/livez", "/readyz", "/healthz", "/info"):
@@ -77,14 +77,14 @@ def test_every_good_answer_is_as_described(document: dict[str, Any], server: Ser
 
 @pytest.mark.parametrize("name", BAD)
 def test_every_error_is_as_described(document: dict[str, Any], server: Server, name: str) -> None:
-    """Each way to be refused has its status in the document, as application/problem+json."""
+    """Each refusal has its status in the document, as application/problem+json."""
     request, _, _ = BAD[name]
     answer = httpx.post(f"{server.url}/predict", **request)  # type: ignore[arg-type]  # a table of keyword arguments
     check(document, "post", "/predict", answer)
 
 
-def test_the_schemas_would_notice_a_wrong_answer(document: dict[str, Any], server: Server, seven: Grey) -> None:
-    """The check above can fail: a field left out or out of range breaks the schema."""
+def test_the_schemas_reject_a_wrong_answer(document: dict[str, Any], server: Server, seven: Grey) -> None:
+    """The checks above can fail: a missing field or one out of range is not valid."""
     schema = {**document["components"]["schemas"]["Prediction"], "components": document["components"]}
     good = httpx.post(f"{server.url}/predict", files={"file": png(seven)}).json()
     assert Draft202012Validator(schema).is_valid(good)
@@ -93,7 +93,7 @@ def test_the_schemas_would_notice_a_wrong_answer(document: dict[str, Any], serve
 
 
 def test_the_examples_work_when_sent(document: dict[str, Any], server: Server) -> None:
-    """Every example of a request body, sent as it stands, is read as what it shows."""
+    """Every example of a request body can be sent unchanged, and gets the digit that it shows."""
     content = document["paths"]["/predict"]["post"]["requestBody"]["content"]
     examples = [example["value"] for example in content["application/json"]["examples"].values()]
     examples += content["application/json"]["schema"]["examples"]
@@ -112,7 +112,7 @@ def test_every_form_of_a_request_is_described(document: dict[str, Any]) -> None:
 
 
 def test_the_example_of_an_answer_is_valid(document: dict[str, Any]) -> None:
-    """The example answer is one that the schema allows."""
+    """The example answer is valid against the schema."""
     described = document["paths"]["/predict"]["post"]["responses"]["200"]["content"]["application/json"]
     schema = {**described["schema"], "components": document["components"]}
     Draft202012Validator(schema).validate(described["example"])

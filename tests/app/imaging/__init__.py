@@ -1,1 +1,1 @@
-"""imaging."""
+"""Tests of app/imaging."""

@@ -1,4 +1,4 @@
-"""The batcher: every item ends once, with its own result or an exception."""
+"""The batcher: each item ends once, with its own result or an exception."""
 
 import asyncio
 import math
@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.inference.batching import Batcher, Completed
 from app.errors import DeadlineError, NotReadyError, OverloadedError
+from app.inference.batching import Batcher, Completed
 
 THREAD = ThreadPoolExecutor(1)
 
 
 class Squares:
-    """A run function that remembers its batches, and may be slow or broken."""
+    """A run function that records its batches. It may be slow, and fails for negative numbers."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.batches: list[list[int]] = []
@@ -29,7 +29,7 @@ class Squares:
         self.busy = False
 
     def __call__(self, items: list[int]) -> Sequence[int]:
-        assert not self.busy, "two batches ran at a time"
+        assert not self.busy, "two batches ran at the same time"
         self.busy = True
         self.batches.append(items)
         self.threads.add(threading.get_ident())
@@ -45,7 +45,7 @@ def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 def test_an_item_gets_its_own_result() -> None:
-    """Whatever batch it is in, an item's result is that of the item."""
+    """Each item gets its own result, whichever batch it is in."""
 
     async def check() -> None:
         async with Batcher(Squares(), THREAD, max_batch=3, max_waiting=100) as batcher:
@@ -55,8 +55,8 @@ def test_an_item_gets_its_own_result() -> None:
     run(check)
 
 
-def test_what_waits_while_a_batch_runs_is_the_next_batch() -> None:
-    """Batches form from what has come in meanwhile, up to the limit, in order, in a thread that is not the loop's."""
+def test_items_that_wait_while_a_batch_runs_form_the_next_batch() -> None:
+    """Items that arrive meanwhile form batches in order, up to the limit. They run in another thread than the loop."""
 
     async def check() -> None:
         squares = Squares(seconds=0.05)
@@ -71,8 +71,8 @@ def test_what_waits_while_a_batch_runs_is_the_next_batch() -> None:
     run(check)
 
 
-def test_in_the_loop_what_comes_in_one_turn_is_a_batch() -> None:
-    """Without an executor, items that are submitted before the loop turns share a batch, and no thread is used."""
+def test_in_the_loop_items_of_one_turn_form_a_batch() -> None:
+    """Without an executor, items submitted in one turn of the loop share a batch, and no thread is used."""
 
     async def check() -> None:
         squares = Squares()
@@ -85,8 +85,8 @@ def test_in_the_loop_what_comes_in_one_turn_is_a_batch() -> None:
 
 
 @pytest.mark.parametrize("others_seconds", [0.0, 0.1])
-def test_a_fair_batcher_takes_as_long_as_others_had(others_seconds: float) -> None:
-    """Of twenty batches in the loop one runs at a time where others need little, and many where others were long."""
+def test_a_fair_batcher_takes_as_much_time_as_other_work(others_seconds: float) -> None:
+    """One batch runs per turn of the loop if other work is short, and many batches run if other work is long."""
     squares = Squares(seconds=0.005)
 
     async def check() -> None:
@@ -95,7 +95,7 @@ def test_a_fair_batcher_takes_as_long_as_others_had(others_seconds: float) -> No
             while not squares.batches:
                 await asyncio.sleep(0)
                 if not squares.batches:
-                    time.sleep(others_seconds)  # noqa: ASYNC251  # what others do in the loop
+                    time.sleep(others_seconds)  # noqa: ASYNC251  # other work in the loop
             assert len(squares.batches) > 5 if others_seconds else len(squares.batches) == 1
             await asyncio.gather(*items)
         assert sum(len(batch) for batch in squares.batches) == 40
@@ -103,29 +103,29 @@ def test_a_fair_batcher_takes_as_long_as_others_had(others_seconds: float) -> No
     run(check)
 
 
-def test_each_batch_is_told_of() -> None:
-    """The sizes and the seconds of the batches are handed to whoever counts them."""
+def test_each_batch_is_reported() -> None:
+    """The callback gets the size and the duration of each batch."""
 
     async def check() -> None:
-        told: list[tuple[int, float]] = []
+        reports: list[tuple[int, float]] = []
         batcher = Batcher(
-            Squares(seconds=0.02), None, max_batch=4, max_waiting=100, on_batch=lambda *batch: told.append(batch)
+            Squares(seconds=0.02), None, max_batch=4, max_waiting=100, on_batch=lambda *batch: reports.append(batch)
         )
         async with batcher:
             await asyncio.gather(*(batcher.submit(item) for item in range(6)))
-        assert [size for size, _ in told] == [4, 2]
-        assert all(0.02 <= seconds < 1 for _, seconds in told)
+        assert [size for size, _ in reports] == [4, 2]
+        assert all(0.02 <= seconds < 1 for _, seconds in reports)
 
     run(check)
 
 
-def test_a_batch_waits_for_company_only_if_told_to() -> None:
-    """With max_wait, items that come within it share a batch."""
+def test_a_batch_waits_for_more_items_only_if_asked_to() -> None:
+    """Items that arrive within max_wait_s share a batch. Without it, each item runs at once."""
 
     async def check() -> None:
         for wait, batches in ((0.0, 3), (0.2, 1)):
             squares = Squares()
-            async with Batcher(squares, THREAD, max_batch=8, max_wait=wait, max_waiting=100) as batcher:
+            async with Batcher(squares, THREAD, max_batch=8, max_wait_s=wait, max_waiting=100) as batcher:
                 tasks = []
                 for item in range(3):
                     tasks.append(asyncio.create_task(batcher.submit(item)))
@@ -136,8 +136,8 @@ def test_a_batch_waits_for_company_only_if_told_to() -> None:
     run(check)
 
 
-def test_a_failure_is_its_batch_s_alone() -> None:
-    """The items of a failed batch get its exception; the next batch is served."""
+def test_a_failure_concerns_only_its_batch() -> None:
+    """The items of a failed batch get its exception. The next batch succeeds."""
 
     async def check() -> None:
         async with Batcher(Squares(), THREAD, max_batch=2, max_waiting=100) as batcher:
@@ -149,7 +149,7 @@ def test_a_failure_is_its_batch_s_alone() -> None:
 
 
 def test_a_wrong_number_of_results_is_a_failure() -> None:
-    """Results that do not match the items one to one are given to nobody."""
+    """If the number of results is wrong, the items get an exception instead of a result."""
 
     async def check() -> None:
         def lossy(items: list[int]) -> Sequence[int]:
@@ -162,8 +162,8 @@ def test_a_wrong_number_of_results_is_a_failure() -> None:
     run(check)
 
 
-def test_one_too_many_is_refused_at_once() -> None:
-    """The queue is bounded; who is refused does not wait, who waits is served."""
+def test_an_item_over_the_limit_is_refused_at_once() -> None:
+    """The queue is bounded. An item over the limit is refused without waiting, and the waiting ones get results."""
 
     async def check() -> None:
         async with Batcher(Squares(seconds=0.05), THREAD, max_batch=1, max_waiting=2) as batcher:
@@ -179,7 +179,7 @@ def test_one_too_many_is_refused_at_once() -> None:
 
 
 def test_an_item_whose_caller_has_gone_is_not_computed() -> None:
-    """Cancelled before its turn, an item costs nothing."""
+    """An item that is cancelled before its turn is in no batch."""
 
     async def check() -> None:
         squares = Squares(seconds=0.05)
@@ -196,8 +196,8 @@ def test_an_item_whose_caller_has_gone_is_not_computed() -> None:
     run(check)
 
 
-def test_closing_finishes_what_waits_and_takes_no_more() -> None:
-    """Who was let in before the close gets a result; who comes after gets NotReadyError."""
+def test_closing_finishes_waiting_items_and_accepts_no_more() -> None:
+    """Items submitted before the close get results. Items submitted later get NotReadyError."""
 
     async def check() -> None:
         async with Batcher(Squares(seconds=0.02), THREAD, max_batch=1, max_waiting=100) as batcher:
@@ -210,8 +210,8 @@ def test_closing_finishes_what_waits_and_takes_no_more() -> None:
     run(check)
 
 
-def test_time_is_told_apart() -> None:
-    """Waiting and computing are measured each for itself."""
+def test_waiting_and_computing_are_measured_separately() -> None:
+    """A result says how long the item waited, and how long its batch ran."""
 
     async def check() -> None:
         async with Batcher(Squares(seconds=0.05), THREAD, max_batch=1, max_waiting=100) as batcher:
@@ -224,7 +224,9 @@ def test_time_is_told_apart() -> None:
 
 @given(
     st.lists(
-        st.tuples(st.integers(-1, 9), st.floats(0, 0.003), st.booleans()),  # item, pause before it, caller leaves
+        st.tuples(
+            st.integers(-1, 9), st.floats(0, 0.003), st.booleans()
+        ),  # item, pause before it, whether the caller leaves
         min_size=1,
         max_size=30,
     ),
@@ -233,10 +235,10 @@ def test_time_is_told_apart() -> None:
     st.sampled_from([THREAD, None]),
 )
 @settings(max_examples=60, deadline=None)
-def test_every_item_ends_once(
+def test_each_item_ends_once(
     arrivals: list[tuple[int, float, bool]], max_batch: int, max_waiting: int, executor: Executor | None
 ) -> None:
-    """Whatever arrives, leaves or fails, each item has one end, and it is the right one, in a thread or in the loop."""
+    """Each item ends once and correctly, in a thread and in the loop, whatever arrives, leaves or fails."""
 
     async def check() -> None:
         squares = Squares(seconds=0.001)
@@ -263,13 +265,13 @@ def test_every_item_ends_once(
 
 @dataclass(frozen=True)
 class Caller:
-    """One who submits an item."""
+    """What a caller does that submits an item."""
 
-    turns_before: int  # of the loop, since the one before
+    turns_before: int  # turns of the loop since the previous caller
     pauses: bool  # for longer than a batch takes
-    leaves_after: int | None  # turns of the loop; 0 is before it has begun
-    fails: bool  # the batch that it is in
-    in_time: bool
+    leaves_after: int | None  # after so many turns of the loop; 0 means before the item starts
+    fails: bool  # makes the item's batch fail
+    in_time: bool  # whether the deadline is in the future
 
 
 CALLERS = st.builds(
@@ -291,14 +293,14 @@ CALLERS = st.builds(
     st.booleans(),
 )
 @settings(max_examples=150, deadline=None)
-def test_whoever_comes_goes_or_fails_each_item_ends_once(
-    callers: list[Caller], max_batch: int, max_waiting: int, max_wait: float, in_thread: bool, closes_early: bool
+def test_each_item_ends_once_whatever_its_caller_does(
+    callers: list[Caller], max_batch: int, max_waiting: int, max_wait_s: float, in_thread: bool, closes_early: bool
 ) -> None:
-    """Each item ends once, and as it must; who left before a batch began, or came too late for it, is in none; nobody
-    is in two; and the batcher can be closed at any time."""
+    """Each item ends once and correctly, and is in one batch at most. It is in none if its caller left before the batch
+    started, or if its deadline had passed. The batcher can be closed at any time."""
     batches: list[list[int]] = []
     left: set[int] = set()
-    gone = set[int]()  # who had left when the last batch ended: at the latest then, the next one is chosen
+    gone = set[int]()  # had left when the last batch ended; the next batch was formed after that or not at all
     computed_for_nobody = set[int]()
     faults: list[dict[str, Any]] = []
 
@@ -328,7 +330,7 @@ def test_whoever_comes_goes_or_fails_each_item_ends_once(
             leave(item, tasks[item])
 
         batcher = Batcher(
-            work, THREAD if in_thread else None, max_batch=max_batch, max_wait=max_wait, max_waiting=max_waiting
+            work, THREAD if in_thread else None, max_batch=max_batch, max_wait_s=max_wait_s, max_waiting=max_waiting
         )
         async with batcher:
             for item, caller in enumerate(callers):
@@ -336,8 +338,8 @@ def test_whoever_comes_goes_or_fails_each_item_ends_once(
                     await asyncio.sleep(0)
                 if caller.pauses:
                     await asyncio.sleep(0.001)
-                until = math.inf if caller.in_time else time.perf_counter() - 1
-                tasks.append(asyncio.create_task(batcher.submit(item, until)))
+                deadline = math.inf if caller.in_time else time.perf_counter() - 1
+                tasks.append(asyncio.create_task(batcher.submit(item, deadline)))
                 if caller.leaves_after == 0:
                     leave(item, tasks[item])
                 elif caller.leaves_after:
@@ -346,27 +348,27 @@ def test_whoever_comes_goes_or_fails_each_item_ends_once(
                 await asyncio.wait(tasks)
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*leaving)
-        assert batcher.waiting == 0
-        began = [item for batch in batches for item in batch]
-        assert len(began) == len(set(began)), "an item was in two batches"
+        assert batcher.queue_size == 0
+        started = [item for batch in batches for item in batch]
+        assert len(started) == len(set(started)), "an item was in two batches"
         assert not computed_for_nobody
         assert all(1 <= len(batch) <= max_batch for batch in batches)
-        assert all(callers[item].in_time for item in began)
+        assert all(callers[item].in_time for item in started)
         for item, (caller, outcome) in enumerate(zip(callers, outcomes, strict=True)):
             if isinstance(outcome, Completed):
                 assert outcome.result == item * item
-                assert item in began
+                assert item in started
             elif isinstance(outcome, asyncio.CancelledError):
                 assert caller.leaves_after is not None
             elif isinstance(outcome, ValueError):
-                assert item in began
+                assert item in started
             elif isinstance(outcome, DeadlineError):
                 assert not caller.in_time
             elif isinstance(outcome, NotReadyError):
                 assert closes_early
             else:
                 assert isinstance(outcome, OverloadedError)
-                assert item not in began
+                assert item not in started
 
     run(check)
     assert faults == []

@@ -1,4 +1,4 @@
-"""Cores: a container's share counts, not the machine's size."""
+"""The number of usable cores, and thread priorities."""
 
 import os
 import threading
@@ -7,28 +7,28 @@ from pathlib import Path
 
 import pytest
 
-from app.inference.cpu import cores, give_way
+from app.inference.cpu import available_cores, lower_thread_priority
 
 
 @pytest.mark.parametrize(
     ("quota", "count"), [("100000 100000", 1), ("50000 100000", 1), ("max 100000", None), ("", None)]
 )
-def test_the_quota_of_the_container_bounds_the_count(quota: str, count: int | None, tmp_path: Path) -> None:
-    """A whole or half core is one; without a quota, or with a file that says nothing, it is what we are pinned to."""
+def test_the_quota_of_the_container_limits_the_count(quota: str, count: int | None, tmp_path: Path) -> None:
+    """One core or half a core counts as one. Without a quota, or with an empty file, the CPU affinity counts."""
     file = tmp_path / "cpu.max"
     file.write_text(quota)
-    assert cores(file) == (count or len(os.sched_getaffinity(0)))
+    assert available_cores(file) == (count or len(os.sched_getaffinity(0)))
 
 
-def test_without_a_cgroup_it_is_what_we_are_pinned_to(tmp_path: Path) -> None:
-    """A machine without the file is no error."""
-    assert cores(tmp_path / "none") == len(os.sched_getaffinity(0))
+def test_without_a_cgroup_the_affinity_counts(tmp_path: Path) -> None:
+    """A missing file is not an error."""
+    assert available_cores(tmp_path / "none") == len(os.sched_getaffinity(0))
 
 
-def test_a_thread_that_gives_way_is_alone_in_it() -> None:
-    """Its priority falls, and that of the thread that started it stays."""
-    mine = os.getpriority(os.PRIO_PROCESS, 0)
-    with ThreadPoolExecutor(1, initializer=give_way) as pool:
-        theirs = pool.submit(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id())).result()
-    assert theirs == min(19, mine + 5)
-    assert os.getpriority(os.PRIO_PROCESS, 0) == mine
+def test_only_one_thread_lowers_its_priority() -> None:
+    """The priority of the thread falls, and that of the thread that started it stays."""
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    with ThreadPoolExecutor(1, initializer=lower_thread_priority) as pool:
+        lowered = pool.submit(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id())).result()
+    assert lowered == min(19, before + 5)
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before

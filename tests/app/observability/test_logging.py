@@ -87,7 +87,7 @@ def test_every_line_of_a_real_server_is_json_and_tells_nothing_of_an_upload(seve
         httpx.post(f"{server.url}/predict?canary=query", files=form, headers={"X-Request-ID": "r-17"})
         httpx.post(f"{server.url}/predict", content=b"canary-content", headers={"Content-Type": "canary/type"})
         httpx.post(f"{server.url}/predict", json={"image": "canary-base64"}, headers={"X-Request-ID": "the-last"})
-        log = server.logged("the-last")
+        log = server.wait_for_log("the-last")
     lines = [json.loads(line) for line in log.splitlines()]
     answered = [(line["path"], line["status"]) for line in lines if line["logger"] == "access"]
     assert answered[-3:] == [("/predict", 200), ("/predict", 415), ("/predict", 400)]

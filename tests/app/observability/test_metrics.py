@@ -182,7 +182,7 @@ def test_workers_are_added_up(digits: Digits) -> None:
 def test_the_queue_is_what_waits_in_all_workers(seven: Grey) -> None:
     """Twelve requests at once and a slow engine: all wait but one or two, whichever worker is asked; then none."""
     flags = ("--workers", "2", "--batch-max", "1", "--deadline-ms", "60000")
-    with running(*flags, module="benchmarks.faulty", FAULTY_SLOW_MS="250") as server:
+    with running(*flags, module="benchmarks.faulty_server", FAULTY_SLOW_MS="250") as server:
 
         def post() -> None:
             httpx.post(f"{server.url}/predict", files={"file": png(seven)}, timeout=30).raise_for_status()
@@ -201,7 +201,7 @@ def test_the_queue_is_what_waits_in_all_workers(seven: Grey) -> None:
 def test_readiness_is_told(seven: Grey, tmp_path: Path) -> None:
     """1, then 0 when the engine fails, then 1 again when it works."""
     fault = tmp_path / "fault"
-    with running(module="benchmarks.faulty", FAULTY_FILE=str(fault)) as server:
+    with running(module="benchmarks.faulty_server", FAULTY_FILE=str(fault)) as server:
         assert asked(server)["digits_ready", ()] == 1
         fault.write_text("nan")
         httpx.post(f"{server.url}/predict", files={"file": png(seven)})
@@ -209,7 +209,7 @@ def test_readiness_is_told(seven: Grey, tmp_path: Path) -> None:
         assert told["digits_ready", ()] == 0
         assert told["digits_requests_rejected_total", (("reason", "engine-failed"),)] == 1
         fault.unlink()
-        server.logged("the engine works again")
+        server.wait_for_log("the engine works again")
         assert asked(server)["digits_ready", ()] == 1
 
 

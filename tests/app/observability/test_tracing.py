@@ -259,7 +259,7 @@ def test_a_real_server_sends_its_spans_and_logs_their_trace(seven: Grey, workers
         with running(DIGITS_WORKERS=workers, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url) as server:
             headers = {"traceparent": PARENT, "X-Request-ID": "traced"}
             httpx.post(f"{server.url}/predict", files={"file": png(seven)}, headers=headers).raise_for_status()
-            log = server.logged("traced")
+            log = server.wait_for_log("traced")
         assert collector.spans() == dict.fromkeys(("POST /predict", "decode", "queue", "infer"), TRACE_ID)
         assert collector.services() == {"digitserve"}
     lines = [json.loads(line) for line in log.splitlines()]
@@ -279,7 +279,7 @@ def test_the_service_s_name_and_the_sampler_are_the_variables_own(seven: Grey) -
             for name, value in (("traceparent", PARENT), ("X-Request-ID", "not-sampled")):
                 headers = {name: value}
                 httpx.post(f"{server.url}/predict", files={"file": png(seven)}, headers=headers).raise_for_status()
-            (line,) = [text for text in server.logged("not-sampled").splitlines() if "not-sampled" in text]
+            (line,) = [text for text in server.wait_for_log("not-sampled").splitlines() if "not-sampled" in text]
         assert collector.services() == {"reader"}
         assert set(collector.spans().values()) == {TRACE_ID}
     assert len(json.loads(line)["trace_id"]) == 32
@@ -300,7 +300,7 @@ def test_a_collector_that_is_not_there_is_a_line_of_the_log(seven: Grey) -> None
     """What the SDK says of it has the form of all lines."""
     with running(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9", OTEL_BSP_SCHEDULE_DELAY="10") as server:
         httpx.post(f"{server.url}/predict", files={"file": png(seven)}).raise_for_status()
-        log = server.logged('"logger": "opentelemetry')
+        log = server.wait_for_log('"logger": "opentelemetry')
     assert all(json.loads(line)["level"] for line in log.splitlines())
 
 

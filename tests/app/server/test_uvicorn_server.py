@@ -1,4 +1,4 @@
-"""The server's end: in steps, in time, and with nothing lost."""
+"""The shutdown of the server: in steps, in time, and without losing a request. Also its listen queue."""
 
 import os
 import resource
@@ -21,20 +21,20 @@ from tests.support.pictures import Grey, png
 from tests.support.running import ROOT, Server, running
 
 
-def ended(server: Server) -> float:
-    """Wait for the end of the process, and give the seconds that it took."""
+def wait_for_end(server: Server) -> float:
+    """Wait until the process has ended. Return the seconds that it took."""
     began = time.monotonic()
     while time.monotonic() < began + 20:
         with suppress(ChildProcessError):
             if os.waitpid(server.pid, os.WNOHANG)[0]:
                 return time.monotonic() - began
         time.sleep(0.01)
-    raise TimeoutError("it does not end")
+    raise TimeoutError("the process does not end")
 
 
 @contextmanager
 def load(server: Server, body: bytes, keep_alive: bool) -> Iterator[Counter[str]]:
-    """Four clients that send until nobody listens any more; what became of each request."""
+    """Send requests from four clients until the server stops listening. Yield the count of each outcome."""
     outcomes: Counter[str] = Counter()
 
     def send() -> None:
@@ -44,7 +44,7 @@ def load(server: Server, body: bytes, keep_alive: bool) -> Iterator[Counter[str]
                 try:
                     answer = client.post(f"{server.url}/predict", files={"file": body})
                 except httpx.ConnectError:
-                    return  # it does not listen: nothing was sent
+                    return  # the server does not listen, so nothing was sent
                 except httpx.HTTPError as error:
                     outcomes[type(error).__name__] += 1
                 else:
@@ -58,9 +58,9 @@ def load(server: Server, body: bytes, keep_alive: bool) -> Iterator[Counter[str]
         thread.join(timeout=30)
 
 
-@pytest.mark.parametrize("keep_alive", [True, False], ids=["connections kept", "a connection each"])
-def test_a_stop_under_load_loses_nothing(seven: Grey, keep_alive: bool) -> None:
-    """From SIGTERM on the service is not ready and closes connections after answers, and every request is answered."""
+@pytest.mark.parametrize("keep_alive", [True, False], ids=["keep-alive", "a connection each"])
+def test_a_shutdown_under_load_loses_no_request(seven: Grey, keep_alive: bool) -> None:
+    """After SIGTERM, the service is not ready, closes each connection after a response, and answers every request."""
     with running(DIGITS_DRAIN_MS="2500") as server, load(server, png(seven), keep_alive) as outcomes:
         time.sleep(0.5)
         os.kill(server.pid, signal.SIGTERM)
@@ -70,13 +70,13 @@ def test_a_stop_under_load_loses_nothing(seven: Grey, keep_alive: bool) -> None:
         alive = httpx.get(f"{server.url}/livez")
         assert (alive.status_code, alive.headers["connection"]) == (200, "close")
         before = outcomes["200"]
-        assert ended(server) < 8
+        assert wait_for_end(server) < 8
         assert outcomes["200"] > before
     assert set(outcomes) == {"200"}
 
 
-def test_a_stuck_upload_does_not_hold_the_end_up(seven: Grey) -> None:
-    """The process ends within its grace, however long somebody's upload would take."""
+def test_a_stuck_upload_does_not_delay_the_end(seven: Grey) -> None:
+    """The process ends within its grace period, however long an upload would take."""
     with (
         running(DIGITS_DRAIN_MS="300", DIGITS_GRACE_S="3") as server,
         socket.create_connection(("127.0.0.1", server.port)) as stuck,
@@ -84,47 +84,47 @@ def test_a_stuck_upload_does_not_hold_the_end_up(seven: Grey) -> None:
         stuck.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
         assert httpx.post(f"{server.url}/predict", files={"file": png(seven)}).status_code == 200
         os.kill(server.pid, signal.SIGTERM)
-        assert ended(server) < 3.5
+        assert wait_for_end(server) < 3.5
 
 
 def test_ctrl_c_does_not_wait() -> None:
-    """SIGINT is somebody at a terminal: there is nobody to be told."""
+    """SIGINT comes from a person at a terminal, so there is no client to wait for."""
     with running(DIGITS_DRAIN_MS="10000") as server:
         os.kill(server.pid, signal.SIGINT)
-        assert ended(server) < 2
+        assert wait_for_end(server) < 2
 
 
-def test_a_second_signal_ends_the_wait() -> None:
-    """Whoever is in a hurry says it twice."""
+def test_a_second_signal_ends_the_drain() -> None:
+    """Two signals mean that someone is in a hurry."""
     with running(DIGITS_DRAIN_MS="10000") as server:
         os.kill(server.pid, signal.SIGTERM)
         time.sleep(0.2)
         assert httpx.get(f"{server.url}/livez").status_code == 200
         os.kill(server.pid, signal.SIGTERM)
-        assert ended(server) < 2
+        assert wait_for_end(server) < 2
 
 
-@pytest.mark.parametrize("when", ["as the app is made", "as it starts"])
-def test_a_signal_that_comes_too_early_ends_it(when: str) -> None:
-    """Nobody can have found the service ready: it ends at once and in order, and serves on for nobody."""
+@pytest.mark.parametrize("when", ["while the app is created", "during start-up"])
+def test_a_signal_before_the_service_is_ready_ends_it(when: str) -> None:
+    """No client can have seen the service ready. It shuts down immediately, without a drain."""
     script = """
 import os, signal, sys, uvicorn
 from app.server.uvicorn_server import Server
 
 def make():
-    if sys.argv[1] == "as the app is made":
+    if sys.argv[1] == "while the app is created":
         os.kill(os.getpid(), signal.SIGTERM)
     return app
 
 async def app(scope, receive, send):
     await receive()
-    if sys.argv[1] == "as it starts":
+    if sys.argv[1] == "during start-up":
         os.kill(os.getpid(), signal.SIGTERM)
     await send({"type": "lifespan.startup.complete"})
     await receive()
     await send({"type": "lifespan.shutdown.complete"})
 
-Server(uvicorn.Config(make, factory=True, port=0), drain=15, grace=20).run()
+Server(uvicorn.Config(make, factory=True, port=0), drain_s=15, grace_s=20).run()
 """
     began = time.monotonic()
     command = [sys.executable, "-c", script, when]
@@ -135,15 +135,15 @@ Server(uvicorn.Config(make, factory=True, port=0), drain=15, grace=20).run()
 
 
 SOMAXCONN = Path("/proc/sys/net/core/somaxconn")
-CROWD = 2600  # more than uvicorn's own backlog
+CROWD = 2600  # connections; more than uvicorn's default backlog
 
 
 @pytest.mark.skipif(
-    not SOMAXCONN.exists() or int(SOMAXCONN.read_text()) < CROWD, reason="the system lets fewer connections wait"
+    not SOMAXCONN.exists() or int(SOMAXCONN.read_text()) < CROWD, reason="the system allows fewer waiting connections"
 )
-def test_a_crowd_that_comes_at_once_finds_room_to_wait() -> None:
-    """Each connection is made while the server has no time to accept any; one that is dropped is tried again in a
-    second, or three."""
+def test_many_simultaneous_connections_can_wait() -> None:
+    """All are established while the server is too busy to accept any. A client retries a dropped one only after
+    seconds."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
@@ -155,11 +155,11 @@ def test_a_crowd_that_comes_at_once_finds_room_to_wait() -> None:
                 client.setblocking(False)
                 client.connect_ex(("127.0.0.1", server.port))
                 selector.register(client, selectors.EVENT_WRITE)
-            made, deadline = 0, time.monotonic() + 5
-            while made < CROWD and time.monotonic() < deadline:
+            established, deadline = 0, time.monotonic() + 5
+            while established < CROWD and time.monotonic() < deadline:
                 for key, _ in selector.select(0.05):
                     selector.unregister(key.fileobj)
-                    made += 1
-            assert made == CROWD
+                    established += 1
+            assert established == CROWD
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -1,4 +1,4 @@
-"""Dirt: on its share of the pictures, on the same scale, repeatable, and the digit stays where it is."""
+"""Soiling falls on its share of the pictures, keeps the scale, is repeatable, and does not hide the digit."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,9 @@ import torch
 from torch import Generator, Tensor
 
 from tests.support.pictures import Grey
-from training.augmentation.soiling import bands, blots, grain, lines, paper, soil
+from training.augmentation.soiling import add_bands, add_blots, add_grain, add_grey_paper, add_lines, soil
 
-KINDS = (lines, blots, bands, paper, grain)
+KINDS = (add_lines, add_blots, add_bands, add_grey_paper, add_grain)
 
 
 @pytest.fixture
@@ -17,8 +17,8 @@ def images(digits: list[tuple[int, Grey]]) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_soils_and_stays_on_the_scale(kind: object, images: Tensor) -> None:
-    """From 0 to 255, changed in most pictures, and still like the digit in nearly all."""
+def test_each_kind_soils_and_keeps_the_scale(kind: object, images: Tensor) -> None:
+    """The result is within 0 to 255, changed in most pictures, and nearly always still resembles the digit."""
     assert callable(kind)
     soiled = kind(images, Generator().manual_seed(0))
     assert soiled.shape == images.shape
@@ -31,7 +31,10 @@ def test_each_kind_soils_and_stays_on_the_scale(kind: object, images: Tensor) ->
 
 @pytest.mark.parametrize("share", [0.0, 0.3])
 def test_dirt_falls_on_its_share(share: float, images: Tensor) -> None:
-    """None at 0; at 0.3, five kinds leave about 0.7 to the fifth of the pictures clean. What came in is not touched."""
+    """With a share of 0, all pictures stay clean. With 0.3, five kinds leave about 0.7 to the fifth of them clean.
+
+    The input does not change.
+    """
     before = images.clone()
     soiled = soil(images, share, Generator().manual_seed(0))
     clean = ((soiled - images).abs().amax((1, 2)) < 0.5).float().mean()
@@ -39,8 +42,8 @@ def test_dirt_falls_on_its_share(share: float, images: Tensor) -> None:
     assert torch.equal(images, before)
 
 
-def test_the_generator_alone_decides(images: Tensor) -> None:
-    """The same seed soils alike, another one otherwise."""
+def test_only_the_generator_decides(images: Tensor) -> None:
+    """The same seed soils in the same way, another seed in another way."""
     first, again, other = (soil(images, 0.3, Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)

@@ -1,4 +1,4 @@
-"""The card: what it says is what the manifest holds."""
+"""The model card says what the manifest says."""
 
 import shutil
 from pathlib import Path
@@ -10,8 +10,8 @@ from app.inference.model_folder import ModelFolder
 from training.evaluation.model_card import write_card
 
 
-def test_the_released_card_is_what_the_manifest_makes(released: ModelFolder, tmp_path: Path) -> None:
-    """Written again from the manifest, the released MODEL_CARD.md comes out the same."""
+def test_the_released_card_is_made_from_the_manifest(released: ModelFolder, tmp_path: Path) -> None:
+    """Written again from the manifest, the released MODEL_CARD.md is the same."""
     folder = Path(shutil.copytree(released.folder, tmp_path / "model"))
     plots = sorted(path.name for path in folder.glob("*.png"))
     card = write_card(model_folder.load(folder), None)
@@ -21,8 +21,8 @@ def test_the_released_card_is_what_the_manifest_makes(released: ModelFolder, tmp
     assert plots == ["confusion.png", "history.png", "misread.png", "reliability.png"]
 
 
-def test_a_card_links_to_plots_that_are_there(released: ModelFolder) -> None:
-    """Each picture in the card is a file beside it that opens."""
+def test_a_card_links_to_plots_that_exist(released: ModelFolder) -> None:
+    """Each picture in the card is a file beside it, and it opens."""
     card = (released.folder / "MODEL_CARD.md").read_text()
     for name in ("history.png", "confusion.png", "reliability.png", "misread.png"):
         assert f"]({name})" in card
@@ -30,8 +30,8 @@ def test_a_card_links_to_plots_that_are_there(released: ModelFolder) -> None:
             assert image.width > 300
 
 
-def test_a_model_that_was_not_measured_says_so(released: ModelFolder, tmp_path: Path) -> None:
-    """Without figures, the card has none, and names the command that makes them."""
+def test_the_card_of_an_unmeasured_model_has_no_figures(released: ModelFolder, tmp_path: Path) -> None:
+    """It names the command that measures the model."""
     folder = Path(shutil.copytree(released.folder, tmp_path / "model"))
     model_folder.write_manifest(folder, released.manifest.model_copy(update={"metrics": {}}))
     text = write_card(model_folder.load(folder), None).read_text()

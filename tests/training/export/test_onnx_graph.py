@@ -1,43 +1,35 @@
-"""The graph: it is the network, int8 is nearly it, and a departure is found."""
+"""The graph computes what the network computes, and a difference is detected."""
 
 import copy
 from pathlib import Path
 
-import numpy as np
-import onnx
 import pytest
 import torch
 
-from app.inference.networks import DigitNet, build
-from tests.support.small import SMALL
+from app.inference.networks import DigitNet, build_network
 from training.data.mnist import Digits
-from training.export.onnx_graph import (
-    ExportError,
-    check_agreement,
-    fold_batch_norm,
-    quantise,
-    run_graph,
-    set_temperature,
-    write_graph,
-)
-from training.trainer import Run, fit
+from training.errors import ExportError
+from training.export.onnx_graph import check_agreement, fold_batch_norm, set_temperature, write_graph
+from training.runs import Run
 
 
-def test_a_graph_of_other_weights_is_found_out(run: Run, small_parts: tuple[Digits, Digits], tmp_path: Path) -> None:
-    """The check of agreement fails when the graph is not the network's."""
-    write_graph(run.network, tmp_path / "g.onnx")
-    check_agreement(run.network, tmp_path / "g.onnx", small_parts[1].images)
-    other = copy.deepcopy(run.network)
+def test_a_graph_of_other_weights_is_detected(
+    early_run: Run, small_parts: tuple[Digits, Digits], tmp_path: Path
+) -> None:
+    """The check fails if the graph belongs to another network."""
+    write_graph(early_run.network, tmp_path / "g.onnx")
+    check_agreement(early_run.network, tmp_path / "g.onnx", small_parts[1].images)
+    other = copy.deepcopy(early_run.network)
     with torch.no_grad():
         other.head.bias[0] += 0.5
     with pytest.raises(ExportError, match="differ by"):
         check_agreement(other, tmp_path / "g.onnx", small_parts[1].images)
 
 
-def test_folding_batch_norm_changes_nothing_but_the_count_of_layers() -> None:
-    """The folded network gives the same features, and has no batch-norm left."""
+def test_folding_batch_norm_only_changes_the_number_of_layers() -> None:
+    """The folded network gives the same logits, and has no batch-norm left."""
     torch.manual_seed(0)
-    network = build("DigitNet", {"stem": 4, "stages": [[8, 2, 1]]})
+    network = build_network("DigitNet", {"stem": 4, "stages": [[8, 2, 1]]})
     for layer in network.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(layer.weight, 0.5, 2)
@@ -53,41 +45,12 @@ def test_folding_batch_norm_changes_nothing_but_the_count_of_layers() -> None:
     torch.testing.assert_close(folded.logits(images), network.logits(images), atol=1e-4, rtol=1e-4)
 
 
-def test_int8_reads_as_fp32_does_and_is_smaller(small_parts: tuple[Digits, Digits], tmp_path: Path) -> None:
-    """Quantised, the graph of a network that is sure is int8, and gives every held-out digit the same class."""
-    network = fit(SMALL, *small_parts).network
-    graph = tmp_path / "g.onnx"
-    write_graph(network, graph)
-    before, size = run_graph(graph, small_parts[1].images.numpy()), graph.stat().st_size
-    quantise(graph, small_parts[0], small_parts[1])
-    after = run_graph(graph, small_parts[1].images.numpy())
-    assert (before.probabilities.argmax(1) == after.probabilities.argmax(1)).mean() >= 0.9995
-    assert 1e-6 < np.abs(before.probabilities - after.probabilities).max() < 0.3
-    assert graph.stat().st_size < size
-
-
-def test_of_a_committee_no_member_s_first_convolution_is_int8(
-    small_parts: tuple[Digits, Digits], tmp_path: Path
-) -> None:
-    """What reads the picture itself stays in fp32 in each of them, and the rest does not."""
-    config = {"stem": 4, "stages": [[8, 2, 1]]}
-    network = build("Committee", {"members": [config, {**config, "stem_stride": 1}]}).eval()
-    graph = tmp_path / "g.onnx"
-    write_graph(network, graph)
-    quantise(graph, *small_parts, least=0)
-    nodes = onnx.load(graph).graph.node
-    made_by = {output: node for node in nodes for output in node.output}
-    convolutions = [node for node in nodes if node.op_type == "Conv"]
-    int8 = [made_by[node.input[0]].op_type == "DequantizeLinear" for node in convolutions]
-    assert (len(int8), int8.count(False)) == (8, 2)
-
-
 @pytest.mark.parametrize("temperature", [1.0, 0.5, 3.0])
 def test_a_graph_s_temperature_can_be_set(
-    run: Run, small_parts: tuple[Digits, Digits], tmp_path: Path, temperature: float
+    early_run: Run, small_parts: tuple[Digits, Digits], tmp_path: Path, temperature: float
 ) -> None:
-    """Whatever the network's own temperature, also 1, the graph has one that can be replaced, and acts on it."""
-    network = copy.deepcopy(run.network)
+    """For every temperature of the network, also 1, the graph has one that can be replaced and takes effect."""
+    network = copy.deepcopy(early_run.network)
     images = small_parts[1].images
     network.temperature.fill_(1.0)
     write_graph(network, tmp_path / "g.onnx")

@@ -1,4 +1,4 @@
-"""Who may come in: keys, hosts, and what is open to everybody."""
+"""API keys, hosts, CORS, and the paths that need no key."""
 
 import hashlib
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from app.errors import StartupError
-from app.http.middleware.auth import Gate, names, read_keys
+from app.http.middleware.auth import Auth, parse_list, read_keys
 from tests.support.pictures import Grey, png
 from tests.support.running import Server, run_app, running
 
@@ -21,7 +21,7 @@ def hashed(key: str) -> str:
 
 @pytest.fixture(scope="module")
 def locked() -> Iterator[Server]:
-    """With two keys, as while one takes the place of the other, and for two hosts alone."""
+    """A server with two keys, as during a change of keys, and two host names."""
     keys = f"{hashed(OLD)}, {hashed(NEW).upper()}"
     with running(DIGITS_API_KEYS=keys, DIGITS_ALLOWED_HOSTS="127.0.0.1, *.example.org") as server:
         yield server
@@ -35,8 +35,8 @@ def locked() -> Iterator[Server]:
         {"X-API-Key": NEW},
     ],
 )
-def test_either_key_in_either_header_opens(locked: Server, seven: Grey, headers: dict[str, str]) -> None:
-    """Both keys are good at the same time, so that they can be changed without a gap."""
+def test_either_key_is_valid_in_either_header(locked: Server, seven: Grey, headers: dict[str, str]) -> None:
+    """Both keys are valid at the same time, so that keys can be changed without an interruption."""
     answer = httpx.post(f"{locked.url}/predict", files={"file": png(seven)}, headers=headers)
     assert answer.json()["digit"] == 7
 
@@ -47,15 +47,15 @@ def test_either_key_in_either_header_opens(locked: Server, seven: Grey, headers:
     ids=["none", "wrong", "the hash", "another scheme", "empty"],
 )
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/read", "/v2/models/digitnet/infer"])
-def test_without_a_key_nothing_is_read(locked: Server, seven: Grey, path: str, headers: dict[str, str]) -> None:
-    """401, which says how a key is sent, before the body is looked at."""
+def test_without_a_valid_key_nothing_is_read(locked: Server, seven: Grey, path: str, headers: dict[str, str]) -> None:
+    """The response is a 401 that says how to send a key. The body is not looked at."""
     answer = httpx.post(f"{locked.url}{path}", files={"file": png(seven)}, headers=headers)
     assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
     assert "ey" in answer.json()["error" if path.startswith("/v2") else "detail"]
 
 
 def test_health_metrics_and_pages_are_open(locked: Server) -> None:
-    """What watches a service and what explains it need no key, unless they are told to; what runs is told with one."""
+    """They need no key by default. Everything else needs one."""
     for path in ("/livez", "/readyz", "/healthz", "/v2/health/ready", "/metrics", "/docs", "/redoc", "/openapi.json"):
         assert httpx.get(f"{locked.url}{path}").status_code == 200, path
     for path in ("/info", "/v2/models/digitnet", "/nothing", "/metrics/", "//metrics", "/Livez", "/docs/../info"):
@@ -63,7 +63,7 @@ def test_health_metrics_and_pages_are_open(locked: Server) -> None:
 
 
 def test_metrics_and_pages_can_be_closed() -> None:
-    """Two settings close them; health stays open."""
+    """Two settings make them need a key. Health checks never need one."""
     closed = {"DIGITS_OPEN_METRICS": "false", "DIGITS_OPEN_PAGES": "false"}
     with running(DIGITS_API_KEYS=hashed(NEW), **closed) as server:
         for path in ("/metrics", "/docs", "/openapi.json", "/assets/favicon.svg"):
@@ -73,10 +73,10 @@ def test_metrics_and_pages_can_be_closed() -> None:
 
 
 def test_keys_are_never_logged(locked: Server) -> None:
-    """Neither a right one nor a wrong one is in the log."""
+    """The log contains neither valid nor invalid keys."""
     httpx.get(f"{locked.url}/info", headers={"X-API-Key": NEW})
     httpx.get(f"{locked.url}/info", headers={"X-API-Key": "guess-9f", "X-Request-ID": "guessed"})
-    log = locked.logged("guessed")
+    log = locked.wait_for_log("guessed")
     assert NEW not in log
     assert "guess-9f" not in log
     assert hashed(NEW) not in log
@@ -95,31 +95,31 @@ def test_keys_are_never_logged(locked: Server) -> None:
         ("", 400),
     ],
 )
-def test_only_our_hosts_are_answered_for(locked: Server, host: str, status: int) -> None:
-    """A page of another name that points here gets nothing; what checks health may call it what it likes."""
+def test_only_allowed_hosts_are_served(locked: Server, host: str, status: int) -> None:
+    """A request for another host name gets a 400. Health checks may use any name."""
     answer = httpx.get(f"{locked.url}/info", headers={"Host": host, "X-API-Key": NEW})
     assert answer.status_code == status
     assert httpx.get(f"{locked.url}/livez", headers={"Host": host}).status_code == 200
 
 
-def test_other_origins_ask_only_where_they_may() -> None:
-    """Without the setting no page of another origin gets an answer; with it the one that is named does."""
-    asks = {"Origin": "https://forms.example", "Access-Control-Request-Method": "POST"}
+def test_only_allowed_origins_get_cors_headers() -> None:
+    """With the setting, pages of the named origin may read responses, and pages of other origins may not."""
+    preflight = {"Origin": "https://forms.example", "Access-Control-Request-Method": "POST"}
     with running(DIGITS_CORS_ORIGINS="https://forms.example", DIGITS_API_KEYS=hashed(NEW)) as server:
-        allowed = httpx.options(f"{server.url}/predict", headers=asks)
+        allowed = httpx.options(f"{server.url}/predict", headers=preflight)
         assert allowed.headers["access-control-allow-origin"] == "https://forms.example"
-        other = httpx.options(f"{server.url}/predict", headers=asks | {"Origin": "https://evil.example"})
+        other = httpx.options(f"{server.url}/predict", headers=preflight | {"Origin": "https://evil.example"})
         assert "access-control-allow-origin" not in other.headers
 
 
-def test_by_default_no_other_origin_may_ask(server: Server) -> None:
-    """CORS is off."""
+def test_cors_is_off_by_default(server: Server) -> None:
+    """Without the setting, there are no CORS headers."""
     answer = httpx.get(f"{server.url}/info", headers={"Origin": "https://evil.example"})
     assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
-def test_keys_come_from_a_file(tmp_path: Path) -> None:
-    """One hash a line, remarks and empty lines passed over."""
+def test_keys_can_be_in_a_file(tmp_path: Path) -> None:
+    """One hash per line; comments and empty lines are ignored."""
     file = tmp_path / "keys"
     file.write_text(f"# since May\n{hashed(OLD)}  # forms\n\n{hashed(NEW)}\n")
     assert read_keys(str(file)) == read_keys(f"{hashed(OLD)},{hashed(NEW)}")
@@ -127,8 +127,8 @@ def test_keys_come_from_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, "", "# nobody\n", "secret\n", hashed(NEW)[:-1], "\xff\xfe"])
-def test_what_is_no_key_stops_the_start(tmp_path: Path, content: str | None) -> None:
-    """A service that was to have keys never starts without; what was written where a hash should be is not repeated."""
+def test_an_invalid_hash_is_a_start_up_error(tmp_path: Path, content: str | None) -> None:
+    """A service that should have keys never starts without them. The message does not repeat the invalid text."""
     file = tmp_path / "keys"
     if content is not None:
         file.write_bytes(content.encode("latin-1"))
@@ -138,7 +138,7 @@ def test_what_is_no_key_stops_the_start(tmp_path: Path, content: str | None) -> 
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_the_command_line_says_so_in_a_line(workers: str) -> None:
+def test_the_command_line_reports_an_invalid_hash(workers: str) -> None:
     """The exit status is 3, and there is no traceback."""
     done = run_app("serve", "--port", "0", "--workers", workers, DIGITS_API_KEYS="secret")
     assert done.returncode == 3
@@ -146,8 +146,9 @@ def test_the_command_line_says_so_in_a_line(workers: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_star_stands_for_what_is_under_a_name() -> None:
-    """``*.example.org`` is example.org and every name under it, and no other that ends alike."""
-    gate = Gate(lambda *_: None, frozenset(), names(" *.Example.org ,"), True, True)  # type: ignore[arg-type]  # never called
-    found = [gate.knows_host(host) for host in (b"example.org", b"x.example.org:80", b"xexample.org", b"org")]
+def test_a_star_stands_for_all_subdomains() -> None:
+    """``*.example.org`` is example.org and all its subdomains, but not another name with the same ending."""
+    hosts = parse_list(" *.Example.org ,")
+    auth = Auth(lambda *_: None, frozenset(), hosts, True, True)  # type: ignore[arg-type]  # the app is never called
+    found = [auth.is_known_host(host) for host in (b"example.org", b"x.example.org:80", b"xexample.org", b"org")]
     assert found == [True, True, False, False]

@@ -1,4 +1,4 @@
-"""What every request gets: an id in its answer, and a count under bounded labels."""
+"""Every request has an ID in its response, and is counted under a limited set of labels."""
 
 import asyncio
 import re
@@ -7,13 +7,13 @@ import httpx
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from app.http.middleware.request_log import RequestLog
 from app.observability.metrics import Metrics
-from app.http.middleware.request_log import Observe
 from tests.support.running import Server
 
 
-def test_a_sane_id_is_the_client_s_own(server: Server) -> None:
-    """What a client sends as X-Request-ID comes back, in answers and in problems."""
+def test_a_valid_id_of_the_client_is_kept(server: Server) -> None:
+    """The X-Request-ID of a request is in its response, also in a problem."""
     for path in ("/livez", "/nothing"):
         answer = httpx.get(server.url + path, headers={"X-Request-ID": "order-7.A_b"})
         assert answer.headers["X-Request-ID"] == "order-7.A_b"
@@ -22,19 +22,19 @@ def test_a_sane_id_is_the_client_s_own(server: Server) -> None:
 
 @pytest.mark.parametrize("id", ["", "a b", "x" * 65, 'a"b', "<script>", "a;b"])
 def test_any_other_id_is_replaced(server: Server, id: str) -> None:
-    """A token that could do harm in a log is not taken over."""
+    """An ID that could do harm in a log is not used."""
     answer = httpx.get(f"{server.url}/livez", headers={"X-Request-ID": id})
     assert re.fullmatch("[0-9a-f]{16}", answer.headers["X-Request-ID"])
 
 
-def test_ids_are_new_each_time(server: Server) -> None:
-    """Two requests have two ids."""
+def test_every_request_has_its_own_id(server: Server) -> None:
+    """Twenty requests have twenty IDs."""
     with httpx.Client(base_url=server.url) as client:
         assert len({client.get("/livez").headers["X-Request-ID"] for _ in range(20)}) == 20
 
 
-def test_who_goes_away_is_counted_as_gone() -> None:
-    """A request that nobody waits for any more is a 499 in the counts, as nginx has it, and is in flight no more."""
+def test_a_cancelled_request_is_counted() -> None:
+    """A request without a response is counted as a 499, as in nginx, and is no longer in flight."""
     metrics = Metrics()
 
     async def never(scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,7 +42,7 @@ def test_who_goes_away_is_counted_as_gone() -> None:
 
     async def ask() -> None:
         scope = {"type": "http", "method": "POST", "path": "/predict", "headers": []}
-        await Observe(never, metrics, None)(scope, receive=None, send=None)  # type: ignore[arg-type]  # neither is used
+        await RequestLog(never, metrics, None)(scope, receive=None, send=None)  # type: ignore[arg-type]  # neither is used
 
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(ask())
@@ -51,8 +51,8 @@ def test_who_goes_away_is_counted_as_gone() -> None:
     assert "http_requests_in_flight 0.0" in text
 
 
-def test_labels_are_bounded() -> None:
-    """Made-up methods and addresses share a label, so that no client fills the memory with counts."""
+def test_the_number_of_labels_is_limited() -> None:
+    """Made-up methods and paths share a label, so that no client can fill the memory with counters."""
     metrics = Metrics()
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,7 +63,7 @@ def test_labels_are_bounded() -> None:
 
     async def ask(method: str, path: str) -> None:
         scope = {"type": "http", "method": method, "path": path, "headers": []}
-        await Observe(answer, metrics, None)(scope, receive=None, send=swallow)  # type: ignore[arg-type]  # unused
+        await RequestLog(answer, metrics, None)(scope, receive=None, send=swallow)  # type: ignore[arg-type]  # unused
 
     for number in range(50):
         asyncio.run(ask(f"M{number}", f"/{number}"))

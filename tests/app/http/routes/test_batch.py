@@ -1,4 +1,4 @@
-"""POST /predict/batch: an answer for each file, in order, the same as alone."""
+"""POST /predict/batch: an answer for each file, in order, the same as from /predict."""
 
 import httpx
 
@@ -12,8 +12,8 @@ def send(server: Server, files: list[bytes]) -> httpx.Response:
     return httpx.post(f"{server.url}/predict/batch", files=[("file", (f"{n}.png", f)) for n, f in enumerate(files)])
 
 
-def test_answers_are_in_order_and_those_of_single_requests(server: Server, digits: Digits) -> None:
-    """Twenty digits, as they are and as black on white: each answer is what /predict gives for the picture."""
+def test_each_answer_equals_that_of_a_single_request(server: Server, digits: Digits) -> None:
+    """Twenty digits, white on black and black on white: each answer is what /predict gives for the picture."""
     files = [png(image) for _, image in digits] + [png(255 - image) for _, image in digits]
     predictions = send(server, files).raise_for_status().json()["predictions"]
     assert [prediction["digit"] for prediction in predictions] == [digit for digit, _ in digits] * 2
@@ -21,8 +21,8 @@ def test_answers_are_in_order_and_those_of_single_requests(server: Server, digit
         assert prediction == httpx.post(f"{server.url}/predict", files={"file": file}).json()
 
 
-def test_a_bad_picture_is_answered_in_its_own_place(server: Server, seven: Grey) -> None:
-    """Broken, empty, of no known type, blank: each has its own answer, and the good ones have theirs."""
+def test_a_bad_picture_gets_its_problem_in_its_own_place(server: Server, seven: Grey) -> None:
+    """Broken, empty, unknown and blank files each get their own answer, and the good files get theirs."""
     blank = png(0 * seven)
     answer = send(server, [png(seven), b"\x89PNG\r\n\x1a\n broken", b"", b"text", blank, png(seven)])
     predictions = answer.raise_for_status().json()["predictions"]
@@ -32,8 +32,8 @@ def test_a_bad_picture_is_answered_in_its_own_place(server: Server, seven: Grey)
     assert predictions[1]["request_id"] == answer.headers["X-Request-ID"]
 
 
-def test_limits_are_the_batch_s_own(seven: Grey) -> None:
-    """More files than allowed are a 400, more bytes a 413; a form without files and another type are told apart."""
+def test_a_batch_has_its_own_limits(seven: Grey) -> None:
+    """Too many files get a 400, and too many bytes a 413. A form without files gets a 400, and another type a 415."""
     with running("--max-batch", "3", "--max-batch-bytes", "5000") as server:
         assert send(server, [png(seven)] * 3).status_code == 200
         assert send(server, [png(seven)] * 4).status_code == 400
@@ -42,8 +42,8 @@ def test_limits_are_the_batch_s_own(seven: Grey) -> None:
         assert httpx.post(f"{server.url}/predict/batch", json={}).status_code == 415
 
 
-def test_a_large_batch_is_whole(server: Server, digits: Digits) -> None:
-    """A thousand pictures in one request have a thousand answers, each its own."""
+def test_a_large_batch_is_complete(server: Server, digits: Digits) -> None:
+    """A thousand pictures in one request get a thousand answers in order."""
     pictures = [digits[n % 20] for n in range(1000)]
     predictions = send(server, [png(image) for _, image in pictures]).raise_for_status().json()["predictions"]
     assert [prediction["digit"] for prediction in predictions] == [digit for digit, _ in pictures]

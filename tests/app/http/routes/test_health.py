@@ -1,4 +1,4 @@
-"""What operators ask, and what a start that cannot succeed says."""
+"""Health, /info and /metrics, and the message of a start-up that fails."""
 
 import json
 import os
@@ -19,14 +19,14 @@ from tests.support.running import ROOT, Server, clean_environment, run_app, runn
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz"])
-def test_a_service_that_serves_is_well(server: Server, path: str) -> None:
-    """200 and ok."""
+def test_a_running_service_is_healthy(server: Server, path: str) -> None:
+    """Each health check gets a 200 and ok."""
     answer = httpx.get(server.url + path)
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 
-def test_info_names_what_runs(server: Server, released: ModelFolder) -> None:
-    """Model, engine, device, limits and thresholds are those that answer."""
+def test_info_describes_what_is_running(server: Server, released: ModelFolder) -> None:
+    """Model, engine, device, limits and thresholds are those in use."""
     info = httpx.get(f"{server.url}/info").json()
     assert (info["model"]["name"], info["model"]["version"]) == (released.manifest.name, released.manifest.version)
     assert info["model"]["sha256"] == released.sha256
@@ -41,7 +41,7 @@ def test_info_names_what_runs(server: Server, released: ModelFolder) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "status"), [("GET", "/nothing", 404), ("GET", "/predict", 405), ("DELETE", "/livez", 405)]
 )
-def test_what_the_framework_refuses_is_a_problem_too(server: Server, method: str, path: str, status: int) -> None:
+def test_errors_of_the_framework_are_problems_too(server: Server, method: str, path: str, status: int) -> None:
     """404 and 405 are problem+json like every other error."""
     answer = httpx.request(method, server.url + path)
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
@@ -50,7 +50,7 @@ def test_what_the_framework_refuses_is_a_problem_too(server: Server, method: str
         assert answer.headers["Allow"]
 
 
-def test_an_altered_model_stops_the_start_with_one_line(released: ModelFolder, tmp_path: Path) -> None:
+def test_an_altered_model_fails_the_start_with_one_line(released: ModelFolder, tmp_path: Path) -> None:
     """The line says which file and why, the exit status is not 0, and nothing is served."""
     folder = Path(shutil.copytree(released.folder, tmp_path / "model"))
     weights = folder / "fast.onnx"
@@ -61,13 +61,12 @@ def test_an_altered_model_stops_the_start_with_one_line(released: ModelFolder, t
     assert f"{weights}: altered or incomplete" in output
     assert "Traceback" not in output
     assert "running on" not in output
-    assert (
-        len([line for line in output.splitlines() if '"level": "error"' in line]) == 2
-    )  # it, and uvicorn's "failed. Exiting."
+    errors = [line for line in output.splitlines() if '"level": "error"' in line]
+    assert len(errors) == 2  # that line, and uvicorn's "failed. Exiting."
 
 
 def test_a_model_that_misreads_its_golden_digits_is_not_served(released: ModelFolder, tmp_path: Path) -> None:
-    """Whole by every checksum and wrong in what it does: readiness is earned by reading."""
+    """All checksums are right, but the service is ready only after it has read the golden digits correctly."""
     folder = Path(shutil.copytree(released.folder, tmp_path / "model"))
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["golden"][0]["digit"] = 9
@@ -85,23 +84,25 @@ def test_a_model_that_misreads_its_golden_digits_is_not_served(released: ModelFo
         ({"DIGITS_ENGINE": "onnxruntime", "DIGITS_DEVICE": "cuda"}, "runs on the CPU alone"),
     ],
 )
-def test_what_is_asked_for_and_not_there_stops_the_start(environment: dict[str, str], message: str) -> None:
-    """An engine, a device or a model that is not there is an error that says what to do, never a fallback."""
+def test_a_missing_model_or_device_fails_the_start(environment: dict[str, str], message: str) -> None:
+    """A missing engine, device or model is an error that says what to do. There is no fallback."""
     done = run_app("serve", "--port", "0", **environment)
     assert done.returncode == 3
     assert message in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_torch_serves_the_same_model_when_asked() -> None:
-    """DIGITS_ENGINE=torch answers from the checkpoint."""
+@pytest.mark.slow
+def test_torch_can_serve_the_model() -> None:
+    """With --engine torch, the service runs the checkpoint."""
+    pytest.importorskip("torch")
     with running("--engine", "torch", DIGITS_DEVICE="cpu") as server:
         info = httpx.get(f"{server.url}/info").json()
         assert (info["engine"], info["device"]) == ("torch", "cpu")
 
 
-def test_metrics_count_what_was_asked(server: Server, seven: Grey) -> None:
-    """Prometheus's own parser reads them: requests by address and status, digits by what was read, batches, times."""
+def test_metrics_count_requests_and_digits(server: Server, seven: Grey) -> None:
+    """Prometheus's own parser reads them: requests by path and status, predictions by digit, batches, times."""
 
     def counts() -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
         text = httpx.get(f"{server.url}/metrics").raise_for_status().text
@@ -126,8 +127,8 @@ def test_metrics_count_what_was_asked(server: Server, seven: Grey) -> None:
     assert grown["digits_batch_size_count", ()] == grown["digits_inference_duration_seconds_count", ()] == 2
 
 
-def test_a_stop_is_clean() -> None:
-    """On SIGTERM the process ends by itself, with nothing but plain lines in its log."""
+def test_sigterm_ends_the_service_cleanly() -> None:
+    """The process ends by itself, without a traceback in its log."""
     with running() as server:
         assert httpx.get(f"{server.url}/livez").status_code == 200
         log = server.log
@@ -138,7 +139,7 @@ def test_a_stop_is_clean() -> None:
 
 
 def test_the_service_imports_neither_torch_nor_training() -> None:
-    """The base install has no torch, so the service must not need it, nor what trains."""
+    """The base install has no torch, so the service must need neither torch nor the training package."""
     unwanted = "('torch', 'training', 'safetensors')"
     code = f"import sys, app.main, app.__main__; print([m for m in {unwanted} if m in sys.modules])"
     done = subprocess.run(
@@ -147,10 +148,10 @@ def test_the_service_imports_neither_torch_nor_training() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_serving_writes_nothing_and_leaves_no_identifier() -> None:
-    """ONNX Runtime's telemetry, which leaves an id in the home directory, is off; nothing else is written there either.
+def test_serving_writes_no_file() -> None:
+    """ONNX Runtime's telemetry, which stores an identifier in the home directory, is off. Nothing else is written.
 
-    ``CI`` would turn it off by itself, so it is taken out of the environment.
+    The variable CI would turn the telemetry off too, so the test removes it.
     """
     with running(CI="") as server:
         httpx.post(f"{server.url}/predict", content=b"x", headers={"Content-Type": "image/png"})

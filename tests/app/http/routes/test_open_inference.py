@@ -1,4 +1,4 @@
-"""/v2: the Open Inference Protocol, with a client of Triton's as it is, and by hand."""
+"""/v2, the Open Inference Protocol: with Triton's own client, and with requests made by hand."""
 
 import json
 from typing import Any
@@ -6,10 +6,9 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-import tritonclient.http as triton
 
+from app.http.tensors import parse_request
 from app.inference.engines import Engine
-from app.http.tensors import take_tensor
 from tests.support.pictures import Grey
 from tests.support.running import Server, running
 
@@ -32,7 +31,8 @@ def labels(digits: Digits) -> list[int]:
 def test_triton_s_client_reads_digits(
     server: Server, images: Grey, labels: list[int], engine: Engine, datatype: str, binary: bool
 ) -> None:
-    """Health, metadata and inference, with tensors in binary and in JSON, of bytes and of floats."""
+    """Health, metadata and inference work, with binary and JSON tensors, of bytes and of floats."""
+    triton = pytest.importorskip("tritonclient.http")
     with triton.InferenceServerClient(server.url.removeprefix("http://")) as client:
         assert client.is_server_live()
         assert client.is_server_ready()
@@ -46,14 +46,15 @@ def test_triton_s_client_reads_digits(
         assert result.get_response()["id"] == "mine"
         assert result.as_numpy("digit").tolist() == labels
         np.testing.assert_allclose(result.as_numpy("probabilities"), engine(images).probabilities, atol=1e-7)
-        assert result.as_numpy("accepted") is None  # it was not asked for
+        assert result.as_numpy("accepted") is None  # it was not requested
         everything = client.infer("digitnet", [tensor])
         assert everything.as_numpy("accepted").dtype == bool
         assert everything.as_numpy("accepted").all()
 
 
-def test_a_version_may_be_named(server: Server) -> None:
-    """The version that is served answers, and another is not there."""
+def test_a_request_may_name_a_version(server: Server) -> None:
+    """The current version is ready. Other versions and other models are unknown."""
+    triton = pytest.importorskip("tritonclient.http")
     version = httpx.get(f"{server.url}/info").json()["model"]["version"]
     with triton.InferenceServerClient(server.url.removeprefix("http://")) as client:
         assert client.is_model_ready("digitnet", version)
@@ -68,11 +69,11 @@ def request(**changes: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("data", [[0] * 784, [[0] * 28] * 28, [[[0] * 28] * 28]])
 def test_json_data_may_be_flat_or_nested(server: Server, data: Any) -> None:
-    """The protocol allows either."""
+    """The protocol allows both."""
     answer = httpx.post(server.url + INFER, json=request(data=data)).raise_for_status().json()
     assert [output["name"] for output in answer["outputs"]] == ["probabilities", "digit", "accepted"]
     assert sum(answer["outputs"][0]["data"]) == pytest.approx(1, abs=1e-5)
-    assert answer["outputs"][2]["data"] == [False]  # blank paper is no digit
+    assert answer["outputs"][2]["data"] == [False]  # blank paper is not a digit
 
 
 @pytest.mark.parametrize(
@@ -95,25 +96,25 @@ def test_json_data_may_be_flat_or_nested(server: Server, data: Any) -> None:
         (request(data=[10**400] + [0] * 783), "must be numbers"),
         (request(data=[0] * 1024 * 784 + [0] * 2000), "more values than 1,024 images"),
         (request(data=None), "either data or"),
-        (request(data=None, parameters={"binary_data_size": 784}), "not as long"),
+        (request(data=None, parameters={"binary_data_size": 784}), "does not match"),
         (request() | {"outputs": [{"name": "logits"}]}, "outputs.0.name"),
     ],
 )
-def test_a_wrong_request_is_told_what_is_wrong(server: Server, body: Any, message: str) -> None:
-    """400 with the protocol's own error object, and no traceback."""
+def test_an_invalid_request_gets_its_own_message(server: Server, body: Any, message: str) -> None:
+    """It gets a 400 with the protocol's own error object."""
     answer = httpx.post(server.url + INFER, json=body)
     assert answer.status_code == 400, answer.text
     assert list(answer.json()) == ["error"]
     assert message in answer.json()["error"]
 
 
-def test_binary_tensors_are_held_to_their_lengths(server: Server, seven: Grey) -> None:
-    """Too short, too long, a header longer than the body, a NaN: 400; and no encoding is understood."""
+def test_invalid_binary_tensors_are_refused(server: Server, seven: Grey) -> None:
+    """Too short, too long, a JSON longer than the body, a NaN: each gets a 400. A Content-Encoding gets a 415."""
     head = json.dumps(request(data=None, parameters={"binary_data_size": 784})).encode()
 
     def send(body: bytes, length: str, **headers: str) -> int:
-        given = {"Inference-Header-Content-Length": length, **headers}
-        return httpx.post(server.url + INFER, content=body, headers=given).status_code
+        all_headers = {"Inference-Header-Content-Length": length, **headers}
+        return httpx.post(server.url + INFER, content=body, headers=all_headers).status_code
 
     assert send(head + seven.tobytes(), str(len(head))) == 200
     assert send(head + seven.tobytes()[1:], str(len(head))) == 400
@@ -126,8 +127,8 @@ def test_binary_tensors_are_held_to_their_lengths(server: Server, seven: Grey) -
     assert send(floats + np.full(784, np.nan, "<f4").tobytes(), str(len(floats))) == 400
 
 
-def test_errors_are_the_protocol_s_everywhere_below_v2(server: Server) -> None:
-    """Another model, another address, another method: {"error": …}, and a request id in the header."""
+def test_all_errors_under_v2_have_the_protocol_s_form(server: Server) -> None:
+    """An unknown model, path or method gets {"error": …}, with the request ID in the header."""
     for answer in (
         httpx.get(f"{server.url}/v2/models/other"),
         httpx.get(f"{server.url}/v2/nothing"),
@@ -138,16 +139,16 @@ def test_errors_are_the_protocol_s_everywhere_below_v2(server: Server) -> None:
         assert answer.headers["X-Request-ID"]
 
 
-def test_tensors_are_taken_as_they_are(seven: Grey) -> None:
-    """Nothing is inverted or moved: the pixels that come in are those that are read, floats rounded to whole ones."""
+def test_tensors_are_not_normalised(seven: Grey) -> None:
+    """Nothing is inverted or moved. Floats are rounded to whole numbers."""
     moved = np.roll(255 - seven, 3, axis=1)
     for datatype, data in (("UINT8", moved), ("FP32", np.clip(moved.astype(np.float64) + 0.4, 0, 255))):
         body = json.dumps(request(datatype=datatype, data=data.ravel().tolist())).encode()
-        _, images = take_tensor(body, len(body), most=1)
+        _, images = parse_request(body, len(body), max_images=1)
         np.testing.assert_array_equal(images[0], moved)
 
 
-def test_the_limit_of_a_batch_holds_here_too(images: Grey) -> None:
-    """DIGITS_MAX_BATCH bounds the pictures of a tensor."""
+def test_a_tensor_has_the_limit_of_a_batch(images: Grey) -> None:
+    """DIGITS_MAX_BATCH limits the number of images in a tensor."""
     with running("--max-batch", "19") as server:
         assert httpx.post(server.url + INFER, json=request(shape=[20, 28, 28], data=images.tolist())).status_code == 400

@@ -1,6 +1,6 @@
 """The pages in a real browser: they render, work, break no rule of their policies, and ask nothing of any other host.
 
-What the front page does is in test_web.py.
+The tests of the front page itself are in static/test_page.py.
 """
 
 import re
@@ -178,4 +178,4 @@ def test_a_proxy_is_believed_only_if_it_is_trusted(tmp_path: Path) -> None:
             behind_nginx(server, tmp_path) as url,
         ):
             httpx.get(f"{url}/info").raise_for_status()
-            assert ("203.0.113.7" in server.logged('"path": "/info"')) == seen
+            assert ("203.0.113.7" in server.wait_for_log('"path": "/info"')) == seen

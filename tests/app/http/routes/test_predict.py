@@ -1,4 +1,4 @@
-"""POST /predict over a real socket: the three forms, every kind of file, and what must not get through."""
+"""POST /predict over a real socket: the three forms, every kind of file, and what it must refuse."""
 
 import base64
 import contextlib
@@ -23,8 +23,8 @@ def predict(server: Server, data: bytes) -> httpx.Response:
     return httpx.post(f"{server.url}/predict", files={"file": ("digit.png", data, "image/png")})
 
 
-def test_the_three_forms_answer_alike(server: Server, digits: Digits) -> None:
-    """A form's file, the image as the body, and base64 in JSON: the same digit, the same probabilities."""
+def test_the_three_forms_get_the_same_answer(server: Server, digits: Digits) -> None:
+    """A file in a form, the image as the body, and base64 in JSON give the same digit and probabilities."""
     url = f"{server.url}/predict"
     for digit, image in digits:
         data = png(image)
@@ -41,8 +41,9 @@ def test_the_three_forms_answer_alike(server: Server, digits: Digits) -> None:
         assert first["digit"] == digit
 
 
-def test_an_answer_has_all_that_is_promised(server: Server, seven: Grey) -> None:
-    """Digit, confidence, ten probabilities that sum to 1, whether to rely on it, what was sent, which model."""
+def test_an_answer_is_complete(server: Server, seven: Grey) -> None:
+    """It has the digit, the confidence, ten probabilities that sum to 1, whether to rely on it, the input and the
+    model."""
     body = predict(server, png(seven)).json()
     assert list(body) == ["digit", "confidence", "probabilities", "accepted", "reason", "input", "model"]
     assert body["digit"] == 7
@@ -60,7 +61,7 @@ def test_an_answer_has_all_that_is_promised(server: Server, seven: Grey) -> None
     assert body["model"] == "digitnet-1.5.0"
 
 
-def test_an_answer_tells_where_its_time_went(server: Server, seven: Grey) -> None:
+def test_an_answer_has_the_time_of_each_step(server: Server, seven: Grey) -> None:
     """Server-Timing has decode, queue and infer, in milliseconds."""
     header = predict(server, png(seven)).headers["Server-Timing"]
     assert re.fullmatch(r"decode;dur=\d+\.\d{3}, queue;dur=\d+\.\d{3}, infer;dur=\d+\.\d{3}", header)
@@ -68,14 +69,14 @@ def test_an_answer_tells_where_its_time_went(server: Server, seven: Grey) -> Non
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_kind_of_file_is_read(server: Server, name: str, seven: Grey) -> None:
-    """Each format and mode gives the digit, and its format is told."""
+    """Each format and mode gives the digit, and the answer names the format."""
     body = predict(server, FILES[name](seven)).json()
     assert body["digit"] == 7
     assert body["input"]["format"] == name.split()[0].upper()
 
 
-def test_a_photograph_s_size_goes_through(server: Server, seven: Grey) -> None:
-    """A picture of three megapixels is fitted and read."""
+def test_a_picture_as_large_as_a_photograph_is_read(server: Server, seven: Grey) -> None:
+    """A picture of three megapixels is normalised and read."""
     large = Image.new("RGB", (2000, 1500), "white")
     large.paste(Image.fromarray(255 - seven).resize((800, 800), Image.Resampling.BICUBIC), (500, 300))
     body = predict(server, encode(large, "JPEG")).json()
@@ -87,7 +88,7 @@ def test_a_photograph_s_size_goes_through(server: Server, seven: Grey) -> None:
 
 
 def test_a_preview_shows_what_the_network_saw(server: Server, seven: Grey) -> None:
-    """Asked for, the answer has the 28x28 picture as a data: URI, and it reads the same when it is sent itself."""
+    """On request, the answer has the 28x28 picture as a data: URI. Sent itself, it gets the same answer."""
     large = encode(Image.fromarray(255 - seven).resize((200, 300), Image.Resampling.BICUBIC))
     url = f"{server.url}/predict?preview=true"
     body = httpx.post(url, files={"file": large}).json()
@@ -100,14 +101,14 @@ def test_a_preview_shows_what_the_network_saw(server: Server, seven: Grey) -> No
 
 
 @pytest.mark.parametrize(("mode", "normalized"), [("auto", False), ("always", True), ("never", False)])
-def test_normalising_can_be_asked_for_and_refused(server: Server, seven: Grey, mode: str, normalized: bool) -> None:
-    """normalize=auto leaves an MNIST digit alone, always fits it anew, never only resizes; the 7 stays a 7."""
+def test_normalising_can_be_forced_and_disabled(server: Server, seven: Grey, mode: str, normalized: bool) -> None:
+    """normalize=auto leaves an MNIST digit as it is, always normalises it, never only resizes it. The 7 stays a 7."""
     body = httpx.post(f"{server.url}/predict?normalize={mode}", files={"file": png(seven)}).json()
     assert (body["digit"], body["input"]["normalized"]) == (7, normalized)
 
 
 def test_several_digits_are_not_read_as_one(server: Server, digits: Digits) -> None:
-    """Two digits on one page: not accepted, and the reason is several_digits."""
+    """Two digits in one picture are not accepted, and the reason is several_digits."""
     pair = np.concatenate([digits[4][1], digits[15][1]], axis=1)
     large = Image.fromarray(255 - pair).resize((224, 112), Image.Resampling.BICUBIC)
     body = predict(server, encode(large)).json()
@@ -115,15 +116,15 @@ def test_several_digits_are_not_read_as_one(server: Server, digits: Digits) -> N
 
 
 @pytest.mark.parametrize("query", ["normalize=perhaps", "preview=7x"])
-def test_a_query_that_is_not_known_is_told(server: Server, seven: Grey, query: str) -> None:
-    """400, a problem that names the parameter."""
+def test_an_invalid_query_is_refused(server: Server, seven: Grey, query: str) -> None:
+    """It gets a 400 problem that names the parameter."""
     answer = httpx.post(f"{server.url}/predict?{query}", files={"file": png(seven)})
     assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
     assert query.partition("=")[0] in answer.json()["detail"]
 
 
-def test_a_blank_picture_is_an_answer_too(server: Server) -> None:
-    """200, with nothing read and the reason."""
+def test_a_blank_picture_gets_an_answer(server: Server) -> None:
+    """It gets a 200 without a digit, and with the reason."""
     answer = predict(server, encode(Image.new("L", (28, 28), 255)))
     assert answer.status_code == 200
     assert (answer.json()["digit"], answer.json()["probabilities"]) == (None, [])
@@ -143,7 +144,7 @@ BAD: dict[str, tuple[dict[str, object], int, str]] = {
     "two files": ({"files": [("file", SEVEN_BYTES), ("file", SEVEN_BYTES)]}, 400, "malformed-request"),
     "a form without a file": ({"files": {"file": (None, b"7")}}, 400, "malformed-request"),
     "an empty file": ({"files": {"file": ("a.png", b"")}}, 400, "malformed-request"),
-    "JSON cut short": (
+    "truncated JSON": (
         {"content": b'{"image": "', "headers": {"Content-Type": "application/json"}},
         400,
         "malformed-request",
@@ -152,7 +153,7 @@ BAD: dict[str, tuple[dict[str, object], int, str]] = {
     "PDF named .png": ({"files": {"file": ("a.png", b"%PDF-1.7 ...", "image/png")}}, 415, "unsupported-media"),
     "what curl -d sends": ({"data": {"digit": "7"}}, 415, "unsupported-media"),
     "text/plain": ({"content": b"7", "headers": {"Content-Type": "text/plain"}}, 415, "unsupported-media"),
-    "a PNG cut short": ({"files": {"file": encode(Image.linear_gradient("L"))[:150]}}, 422, "broken-image"),
+    "a truncated PNG": ({"files": {"file": encode(Image.linear_gradient("L"))[:150]}}, 422, "broken-image"),
     "a PNG of 50,000 x 50,000": ({"files": {"file": huge_header()}}, 422, "broken-image"),
     "20 MB of zeros in a form": ({"files": {"file": bytes(20_000_000)}}, 413, "body-too-large"),
     "20 MB of zeros": ({"content": bytes(20_000_000), "headers": {"Content-Type": "image/png"}}, 413, "body-too-large"),
@@ -161,7 +162,7 @@ BAD: dict[str, tuple[dict[str, object], int, str]] = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_gets_its_problem_and_the_next_good_request_is_served(server: Server, name: str, seven: Grey) -> None:
-    """Status and type say what was wrong, nothing leaks, and the same client reads a digit right after."""
+    """Status and type say what was wrong, nothing leaks, and the same client gets its next answer."""
     request, status, slug = BAD[name]
     with httpx.Client(base_url=server.url) as client:
         answer = client.post("/predict", **request)  # type: ignore[arg-type]  # a table of keyword arguments
@@ -175,23 +176,23 @@ def test_bad_input_gets_its_problem_and_the_next_good_request_is_served(server: 
         assert client.post("/predict", files={"file": png(seven)}).json()["digit"] == 7
 
 
-def test_a_body_that_never_says_its_length_is_stopped_at_the_limit(server: Server) -> None:
-    """Chunked, without Content-Length: 413 at the limit, long before the sender is done."""
+def test_a_body_without_a_length_is_stopped_at_the_limit(server: Server) -> None:
+    """A chunked body gets a 413 at the limit, long before the client has sent all of it."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
     connection.putrequest("POST", "/predict")
     connection.putheader("Content-Type", "image/png")
     connection.putheader("Transfer-Encoding", "chunked")
     connection.endheaders()
     sent = 0
-    with contextlib.closing(connection), contextlib.suppress(OSError):  # the server closes, as it should
+    with contextlib.closing(connection), contextlib.suppress(OSError):  # the server closes the connection
         while sent < 200_000_000:
             connection.send(b"10000\r\n" + bytes(65_536) + b"\r\n")
             sent += 65_536
     assert sent < 200_000_000
 
 
-def test_a_client_that_leaves_half_way_harms_nobody(server: Server, seven: Grey) -> None:
-    """An upload broken off leaves no fault in the log, and the next one is served."""
+def test_an_interrupted_upload_does_no_harm(server: Server, seven: Grey) -> None:
+    """It leaves no traceback in the log, and the next upload is served."""
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(
             b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 999\r\n\r\nhalf"
@@ -202,7 +203,7 @@ def test_a_client_that_leaves_half_way_harms_nobody(server: Server, seven: Grey)
 
 
 def test_the_limits_can_be_set(seven: Grey) -> None:
-    """DIGITS_MAX_BODY_BYTES and DIGITS_MAX_PIXELS are what a request is held against."""
+    """DIGITS_MAX_BODY_BYTES and DIGITS_MAX_PIXELS limit a request."""
     with running(DIGITS_MAX_BODY_BYTES="2000", DIGITS_MAX_PIXELS="784") as server:
         assert predict(server, png(seven)).status_code == 200
         assert predict(server, bytes(2001)).status_code == 413

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.pictures import Grey, encode, png
+from tests.support.pictures import Grey, encode, make_page, png
 from tests.support.running import Server
-from tests.app.recognition.test_number import page
 
 Digits = list[tuple[int, Grey]]
 
@@ -18,9 +17,11 @@ def read(server: Server, data: bytes) -> httpx.Response:
     return httpx.post(f"{server.url}/read", files={"file": data})
 
 
-def test_a_number_is_read_with_places_and_confidence(server: Server, digits: Digits) -> None:
-    """The whole answer: text, confidence, lines, digits with their boxes, what was sent, which model."""
-    answer = read(server, png(page([[image for _, image in digits[:10:2]], [image for _, image in digits[10::2]]])))
+def test_an_answer_is_complete(server: Server, digits: Digits) -> None:
+    """It has the text, the confidence, the lines, each digit with its box, the input and the model."""
+    answer = read(
+        server, png(make_page([[image for _, image in digits[:10:2]], [image for _, image in digits[10::2]]]))
+    )
     body = answer.json()
     assert list(body) == ["text", "confidence", "accepted", "reason", "lines", "input", "model"]
     assert body["text"] == "01234\n56789"
@@ -36,15 +37,16 @@ def test_a_number_is_read_with_places_and_confidence(server: Server, digits: Dig
     assert re.fullmatch(r"decode;dur=[\d.]+, infer;dur=[\d.]+", answer.headers["Server-Timing"])
 
 
-def test_the_three_forms_are_taken(server: Server, digits: Digits) -> None:
-    """As /predict takes them."""
-    data = png(page([[image for _, image in digits[:6:2]]]))
+def test_the_image_can_be_the_body(server: Server, digits: Digits) -> None:
+    """A raw image gets the same answer as a file in a form."""
+    data = png(make_page([[image for _, image in digits[:6:2]]]))
     raw = httpx.post(f"{server.url}/read", content=data, headers={"Content-Type": "image/png"}).json()
     assert raw == read(server, data).json()
     assert raw["text"] == "012"
 
 
-def test_a_page_without_ink_is_an_answer(server: Server) -> None:
+def test_a_page_without_ink_gets_an_answer(server: Server) -> None:
+    """It gets a 200 without digits, and with the reason."""
     body = read(server, encode(Image.new("L", (400, 200), 240))).json()
     assert (body["text"], body["confidence"], body["lines"], body["reason"]) == ("", None, [], "blank")
 
@@ -53,14 +55,14 @@ def test_a_page_without_ink_is_an_answer(server: Server) -> None:
     ("data", "status", "slug"),
     [(b"", 400, "malformed-request"), (b"seven", 415, "unsupported-media"), (b"\xff\xd8\xff", 422, "broken-image")],
 )
-def test_what_cannot_be_read_gets_its_problem(server: Server, data: bytes, status: int, slug: str) -> None:
-    """The same problems as /predict has."""
+def test_bad_input_gets_its_problem(server: Server, data: bytes, status: int, slug: str) -> None:
+    """The problems are those of /predict."""
     answer = read(server, data)
     assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (status, slug)
 
 
 def test_a_page_full_of_ink_is_refused_and_the_next_is_read(server: Server, digits: Digits) -> None:
-    """422 with what to do, soon, whatever is sent."""
+    """A page with far too much ink gets a 422 that says what to do."""
     generator = np.random.default_rng(0)
     full = np.full((1200, 1200), 220, np.uint8)
     for top in range(20, 1140, 80):
@@ -68,4 +70,4 @@ def test_a_page_full_of_ink_is_refused_and_the_next_is_read(server: Server, digi
             full[top : top + 60, left : left + 50][generator.random((60, 50)) < 0.6] = 40
     answer = read(server, png(full))
     assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (422, "crowded-picture")
-    assert read(server, png(page([[digits[14][1]]]))).json()["text"] == "7"
+    assert read(server, png(make_page([[digits[14][1]]]))).json()["text"] == "7"

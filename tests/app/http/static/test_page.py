@@ -23,7 +23,7 @@ from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from app.http.routes.pages import STATIC
 from tests.support.browser import SEVEN, draw, launch, needs_chromium, on_pad, watching
-from tests.support.examples import examples
+from tests.support.examples import make_examples
 from tests.support.pictures import Grey, encode, png
 from tests.support.running import ROOT, Server, running
 
@@ -152,9 +152,7 @@ def test_a_drawn_seven_is_read(opened: tuple[Page, list[str]]) -> None:
     assert sum(shares) == pytest.approx(1, abs=1e-4)
     assert int(np.argmax(shares)) == 7
     expect(page.locator("#timing")).to_have_text(
-        re.compile(
-            r"^[\d.]+ ms round trip; [\d.]+ ms in the service \(decode [\d.]+, queue [\d.]+, infer [\d.]+\)$"
-        )
+        re.compile(r"^[\d.]+ ms round trip; [\d.]+ ms in the service \(decode [\d.]+, queue [\d.]+, infer [\d.]+\)$")
     )
     expect(page.locator("#treatment")).to_have_text(re.compile("From a PNG of 280 . 280: inverted to white on black"))
     expect(page.locator("#spoken")).to_have_text(re.compile(r"^7\. Accepted\. "))  # to a screen reader
@@ -307,7 +305,9 @@ def test_a_large_photograph_is_sent_small_and_upright(opened: tuple[Page, list[s
         assert (image.format, image.size) == ("JPEG", (1536, 2048))
         assert image.getexif().get(0x0112, 1) == 1
     assert len(data) < 1_000_000
-    expect(page.locator("#treatment")).to_have_text(re.compile("From a JPEG of 1536 . 2048: inverted to white on black"))
+    expect(page.locator("#treatment")).to_have_text(
+        re.compile("From a JPEG of 1536 . 2048: inverted to white on black")
+    )
     assert faults == []
 
 
@@ -435,7 +435,7 @@ def test_each_reason_is_told_in_plain_words(
 ) -> None:
     """A picture that is not accepted says why, its digit is an outline, and several digits offer to be read as such."""
     page, faults = opened
-    of = examples()
+    of = make_examples()
     picture = {
         "blank": np.full((200, 200), 240, np.uint8),
         "uncertain": np.rot90(of["5.png"], 2),
@@ -463,7 +463,7 @@ def test_what_the_service_refuses_is_shown(opened: tuple[Page, list[str]]) -> No
     page, faults = opened
     choose(page, b"not a picture at all", "notes.txt", "text/plain")
     alert = page.get_by_role("alert")
-    expect(alert).to_contain_text("Not an image of a type that we take")
+    expect(alert).to_contain_text("Unsupported image type")
     expect(alert).to_contain_text(re.compile("Request [0-9a-f]{16}"))
     expect(page.locator("#result")).to_be_hidden()
     expect(page.locator("#hint")).to_have_text("This file cannot be shown")
@@ -590,7 +590,7 @@ def test_the_evidence_is_laid_over_what_the_network_saw(opened: tuple[Page, list
     diagonal = np.arange(28)
     np.testing.assert_allclose(after[diagonal, diagonal, 0], 0.6 * before[diagonal, diagonal, 0], atol=1)  # no evidence
     image = Image.open(io.BytesIO(base64.b64decode(bodies[0].partition(",")[2])))
-    np.testing.assert_array_equal(np.asarray(image), examples()["7.png"])  # what the network saw is what is explained
+    np.testing.assert_array_equal(np.asarray(image), make_examples()["7.png"])  # what the network saw is what is explained
     page.get_by_label("Evidence for which digit").select_option("1")
     settle(page)
     assert addresses == ["explain", "explain?digit=1"]
@@ -735,7 +735,7 @@ def test_it_is_accessible(server: Server, browser: Browser, scheme: str) -> None
 
 def test_the_examples_are_what_their_command_makes() -> None:
     """The example files hold the golden digits of the released model, pixel for pixel."""
-    made = examples()
+    made = make_examples()
     assert sorted(made) == sorted(file.name for file in (STATIC / "examples").iterdir())
     for name, expected in made.items():
         np.testing.assert_array_equal(np.asarray(Image.open(STATIC / "examples" / name)), expected)

@@ -1,0 +1,29 @@
+"""Fixtures for the tests of training. They need torch; ``tests/conftest.py`` has those that do not."""
+
+import pytest
+
+from app.inference.model_folder import ModelFolder
+from tests.support.small_training import load_early_run, make_small_parts
+from training.data.mnist import Digits
+from training.export.model_writer import export_run
+from training.runs import Run
+
+
+@pytest.fixture(scope="session")
+def small_parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Digits, Digits]:
+    """800 digits to train on and 200 held-out ones, made of twenty."""
+    return make_small_parts(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def early_run() -> Run:
+    """The run of a small network that stopped early: it misreads some of the held-out digits."""
+    return load_early_run()
+
+
+@pytest.fixture(scope="session")
+def small_model(
+    early_run: Run, small_parts: tuple[Digits, Digits], tmp_path_factory: pytest.TempPathFactory
+) -> ModelFolder:
+    """That network in a model folder."""
+    return export_run(early_run, *small_parts, tmp_path_factory.mktemp("models") / "small-1.2.3", "1.2.3")

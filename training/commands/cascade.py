@@ -1,0 +1,46 @@
+"""``cascade``: combines a fast network and a committee of careful ones into one model."""
+
+import argparse
+from pathlib import Path
+
+from training.commands.options import Subparsers, add_command, add_output, parse_version
+
+
+def add_parser(commands: Subparsers) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands,
+        "cascade",
+        run,
+        "Combine a fast network and a committee of careful networks into one model",
+        "Each RUN is a model folder of one network, or the folder RUN.training of a run. It can also be a cascade, "
+        "which stands for its fast network or for its committee.",
+    )
+    parser.add_argument("fast", type=Path, metavar="FAST_RUN", help="run of the fast network")
+    parser.add_argument(
+        "careful", type=Path, nargs="+", metavar="CAREFUL_RUN", help="run of a careful network, or a whole committee"
+    )
+    add_output(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Export the cascade."""
+    from training.console import console, print_metrics
+    from training.data.mnist import load_with_held_out
+    from training.export.model_writer import export_cascade
+    from training.export.saved_runs import is_cascade, load_committee_runs, load_fast_run, load_run
+    from training.runs import Run
+
+    fast = load_fast_run(arguments.fast) if is_cascade(arguments.fast) else load_run(arguments.fast)
+    careful: list[Run] = []
+    for folder in arguments.careful:
+        careful += load_committee_runs(folder) if is_cascade(folder) else [load_run(folder)]
+    training, held_out = load_with_held_out(fast.recipe, arguments.data_dir)
+    output: Path = arguments.output
+    console.print("Exporting both networks: graphs, quantisation, calibration, gate, golden digits…")
+    model = export_cascade(fast, careful, training, held_out, output, parse_version(output))
+    cascade = model.manifest.calibration["onnxruntime"].cascade
+    passed_on = cascade.passed_on if cascade else 0
+    console.print(f"Wrote {output}. The careful network reads {passed_on:.2%} of the digits.")
+    print_metrics("held-out digits", model.manifest.metrics["held_out"])
+    return 0

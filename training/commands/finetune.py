@@ -1,0 +1,67 @@
+"""``finetune``: adapts a model to your own digits."""
+
+import argparse
+from pathlib import Path
+
+from training.commands.options import Subparsers, add_command, add_output, parse_version
+from training.recipes import FAST, FINETUNE_EPOCHS
+
+
+def add_parser(commands: Subparsers) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands,
+        "finetune",
+        run,
+        "Adapt a model to your own digits",
+        "DIGITS contains one folder per digit, named 0 to 9, with pictures of any size. A fifth of them is held out, "
+        "to calibrate and to measure before and after.",
+    )
+    parser.add_argument("digits", type=Path, metavar="DIGITS", help="folder of your digits")
+    parser.add_argument("--init", type=Path, help="model folder to start from [default: the released model]")
+    add_output(parser)
+    parser.add_argument(
+        "--epochs", type=int, default=FINETUNE_EPOCHS, help=f"number of epochs [default: {FINETUNE_EPOCHS}]"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="random seed [default: 0]")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Fine-tune the model, and print its accuracy on your held-out digits before and after."""
+    from app.inference import model_folder
+    from app.settings import released_model
+    from training.console import console, format_epoch, print_metrics
+    from training.data.mnist import load_with_held_out
+    from training.finetune import finetune, read_folder
+    from training.runs import Epoch
+
+    model, own = model_folder.load(arguments.init or released_model()), read_folder(arguments.digits)
+    mnist = load_with_held_out(FAST, arguments.data_dir)
+    output: Path = arguments.output
+    version = parse_version(output)
+    console.print(f"{model.manifest.id}, and {len(own):,} digits from {arguments.digits}")
+
+    def print_epoch(network: str, epoch: Epoch) -> None:
+        console.print(f"{network}: {format_epoch(epoch, arguments.epochs)}")
+
+    new_model = finetune(
+        model,
+        own,
+        mnist,
+        output,
+        output.name.removesuffix(f"-{version}"),
+        version,
+        epochs=arguments.epochs,
+        seed=arguments.seed,
+        on_epoch=print_epoch,
+    )
+    metrics = new_model.manifest.metrics["own"]
+    console.print(
+        f"It reads {metrics['after']:.2%} of your {metrics['digits']} held-out digits correctly; before, "
+        f"{metrics['before']:.2%}.\nWrote {output}. Serve it: DIGITS_MODEL={output} python -m app serve"
+    )
+    for network, entry in new_model.manifest.networks.items():
+        if entry.precision == "fp32":
+            console.print(f"The {network} network stays in fp32: in int8 it would read too many digits differently.")
+    print_metrics("held-out digits, yours and MNIST's", new_model.manifest.metrics["held_out"])
+    return 0

@@ -1,0 +1,41 @@
+"""``model-card``: writes a model's card and its plots."""
+
+import argparse
+from pathlib import Path
+
+from training.commands.options import Subparsers, add_command
+
+
+def add_parser(commands: Subparsers) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands,
+        "model-card",
+        run,
+        "Write MODEL_CARD.md and its plots from a model's manifest",
+        "Nothing is measured. MNIST is read only to show the misread digits.",
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL", help="model folder")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the card."""
+    write_card_and_print(arguments.model, arguments.data_dir)
+    return 0
+
+
+def write_card_and_print(folder: Path, data_dir: Path) -> None:
+    """Write a model's card and plots into its folder."""
+    from app.inference import model_folder
+    from training.console import console
+    from training.data import mnist
+    from training.evaluation.model_card import select_metrics, write_card
+
+    model = model_folder.load(folder)
+    split, metrics = select_metrics(model)
+    digits = None
+    if metrics and split == "test":
+        digits = mnist.load(data_dir, "test")
+    elif metrics:
+        _, digits = mnist.hold_out(mnist.load(data_dir, "train"), model.manifest.training["data"]["held_out"])
+    console.print(f"Wrote {write_card(model, digits)}.")

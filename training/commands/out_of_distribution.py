@@ -1,0 +1,42 @@
+"""``out-of-distribution``: measures how well models refuse what is not a digit."""
+
+import argparse
+
+from training.commands.options import Subparsers, add_command, add_models
+from training.recipes import FAST
+
+
+def add_parser(commands: Subparsers) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands, "out-of-distribution", run, "Measure how well models refuse pictures that are not digits"
+    )
+    add_models(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print a table for each model, with one row per set of pictures."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    from app.inference import model_folder
+    from training.console import console
+    from training.data.mnist import load_with_held_out
+    from training.data.out_of_distribution import OUT_OF_DISTRIBUTION
+    from training.evaluation.refusal import SCORES, measure_refusal
+
+    _, held_out = load_with_held_out(FAST, arguments.data_dir)
+    pictures = {name: make() for name, make in OUT_OF_DISTRIBUTION.items()}
+    for folder in arguments.models:
+        columns = [f"{score}: {figure}" for figure in ("AUROC", "accepted") for score in SCORES]
+        title = f"{folder.name}; the last columns use the threshold that 99.5 % of digits reach by that score alone"
+        table = Table("not digits", "accepted as shipped", *columns, box=SIMPLE, title=title, title_justify="left")
+        for name, row in measure_refusal(model_folder.load(folder), held_out, pictures).items():
+            table.add_row(
+                name,
+                f"{row['accepted']:.2%}",
+                *(f"{row['auroc'][score]:.4f}" for score in SCORES),
+                *(f"{row['false_accepts'][score]:.2%}" for score in SCORES),
+            )
+        console.print(table)
+    return 0

@@ -1,0 +1,247 @@
+"""Writes a model folder from trained networks: graphs, calibration, golden digits, manifest.
+
+Each file is checked against the one that it was made from before anything is written, and is calibrated as it ships:
+an int8 graph has its own temperature and thresholds.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import safetensors.torch
+import torch
+
+from app.inference import model_folder
+from app.inference.engine_selection import open_engine
+from app.inference.golden_digits import read_golden_digits
+from app.inference.model_folder import (
+    Calibration,
+    EngineName,
+    GoldenDigit,
+    Manifest,
+    ModelFolder,
+    NetworkCalibration,
+    NetworkEntry,
+)
+from app.inference.networks import Committee, DigitNet, Network
+from app.inference.scores import Scores
+from training.data.mnist import Digits
+from training.errors import ExportError
+from training.evaluation.metrics import ACCEPT_ALL, ENGINES, measure_model
+from training.evaluation.reference import store_reference
+from training.export.calibration import fit_cascade, fit_graph_temperature, fit_network_temperature, fit_thresholds
+from training.export.early_exit import add_early_exit, find_lightest_members
+from training.export.int8 import quantize
+from training.export.network_size import count_macs
+from training.export.onnx_graph import check_agreement, run_graph, write_graph
+from training.provenance import describe_provenance
+from training.runs import Run
+from training.trainer import predict
+
+GOLDEN_PER_CLASS = 2
+GOLDEN_CONFIDENCE = 0.9
+AGREEMENT_DIGITS = 1_000  # training digits on which the graph is compared with torch
+
+
+@dataclass(frozen=True)
+class NetworkToExport:
+    """A network, and how to export it."""
+
+    network: Network
+    architecture: str
+    config: dict[str, Any]
+    precision: Literal["fp32", "int8"]
+    allow_fallback: bool = False  # if a faster graph differs too much, keep the slower one instead of failing
+
+    @classmethod
+    def from_run(cls, run: Run, allow_fallback: bool = False) -> "NetworkToExport":
+        """Export the network of a run as its recipe says."""
+        recipe = run.recipe
+        return cls(copy.deepcopy(run.network), recipe.architecture, recipe.config, recipe.precision, allow_fallback)
+
+    def try_rewrite(self, rewrite: Callable[[], None]) -> bool:
+        """Rewrite the graph into a faster one. Return whether this worked.
+
+        Raises:
+            ExportError: The faster graph differs too much, and no fallback is allowed.
+        """
+        try:
+            rewrite()
+        except ExportError:
+            if not self.allow_fallback:
+                raise
+            return False
+        return True
+
+
+@dataclass(frozen=True)
+class ExportedNetwork:
+    """A network in its files, calibrated, and its scores on the digits that thresholds are fitted on."""
+
+    entry: NetworkEntry
+    fitted: dict[EngineName, NetworkCalibration]
+    scores: dict[EngineName, Scores]
+
+
+def export_run(run: Run, training: Digits, held_out: Digits | None, output: Path, version: str) -> ModelFolder:
+    """Write a model folder from a run, atomically.
+
+    Args:
+        training: Digits that the network was trained on. The ranges of int8 are measured on them.
+        held_out: Digits that it was not trained on. Without them, nothing is calibrated and everything is accepted.
+
+    Raises:
+        ExportError: The graph or its int8 version differs from the network.
+    """
+    name = run.recipe.name
+    return write_model(name, version, {name: NetworkToExport.from_run(run)}, [run], training, held_out, output)
+
+
+def export_cascade(
+    fast: Run, careful: Sequence[Run], training: Digits, held_out: Digits, output: Path, version: str
+) -> ModelFolder:
+    """Write a model folder from a fast network and a committee of careful ones, atomically.
+
+    Raises:
+        ExportError: A graph differs from its network, or a careful network is not a DigitNet.
+    """
+    members = [run.network for run in careful if isinstance(run.network, DigitNet)]
+    if len(members) < len(careful):
+        raise ExportError("A committee consists of DigitNets, but a careful run has another architecture.")
+    configs = [run.recipe.config for run in careful]
+    committee = NetworkToExport(
+        Committee.from_networks(members, configs), "Committee", {"members": configs}, careful[0].recipe.precision
+    )
+    networks = {"fast": NetworkToExport.from_run(fast), "careful": committee}
+    return write_model("digitnet", version, networks, [fast, *careful], training, held_out, output)
+
+
+def write_model(
+    name: str,
+    version: str,
+    networks: dict[str, NetworkToExport],
+    runs: Sequence[Run],
+    training: Digits,
+    held_out: Digits | None,
+    output: Path,
+) -> ModelFolder:
+    """Write networks, manifest and metrics into a folder, and read it back as the service does.
+
+    Args:
+        runs: The runs that the networks were made from, for the record.
+    """
+    fitted_on = held_out or training
+    with model_folder.write_atomically(output) as folder:
+        exported = {
+            key: export_network(folder, key, network, training, held_out, fitted_on.images)
+            for key, network in networks.items()
+        }
+        calibration = {}
+        for engine in ENGINES:
+            cascade = None
+            if len(exported) > 1:
+                fast, careful = (exported[key].scores[engine] for key in model_folder.CASCADE)
+                cascade = fit_cascade(fast, careful)
+            fitted = {key: network.fitted[engine] for key, network in exported.items()}
+            calibration[engine] = Calibration(networks=fitted, cascade=cascade, digits=len(held_out) if held_out else 0)
+        entries = {key: network.entry for key, network in exported.items()}
+        files = [file for entry in entries.values() for file in (entry.checkpoint, entry.graph)]
+        all_scores = [scores for network in exported.values() for scores in network.scores.values()]
+        manifest = Manifest(
+            name=name,
+            version=version,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            networks=entries,
+            calibration=calibration,
+            training=describe_provenance(runs, len(training), len(held_out) if held_out else 0),
+            golden=select_golden_digits(fitted_on, all_scores),
+            files={file: model_folder.sha256_of((folder / file).read_bytes()) for file in files},
+        )
+        model_folder.write_manifest(folder, manifest)
+        model = model_folder.load(folder)
+        for engine in ENGINES:
+            read_golden_digits(open_engine(model, engine, "cpu"), model)
+        if held_out:
+            manifest = manifest.model_copy(update={"metrics": {"held_out": measure_model(model, held_out)}})
+            model_folder.write_manifest(folder, manifest)
+            store_reference(folder, held_out)
+    return model_folder.load(output)
+
+
+def export_network(
+    folder: Path,
+    name: str,
+    export: NetworkToExport,
+    training: Digits,
+    held_out: Digits | None,
+    fitted_on: torch.Tensor,
+) -> ExportedNetwork:
+    """Write one network as checkpoint and graph, fit each on its own, and run both on ``fitted_on``."""
+    network = export.network.cpu().eval()
+    if held_out:
+        fit_network_temperature(network, held_out)
+    checkpoint, graph = folder / f"{name}.safetensors", folder / f"{name}.onnx"
+    state = {key: value.contiguous() for key, value in network.state_dict().items()}
+    safetensors.torch.save_file(state, checkpoint)
+    write_graph(network, graph)
+    check_agreement(network, graph, training.images[:AGREEMENT_DIGITS])
+    checked_on = held_out or training
+    is_int8 = export.precision == "int8" and export.try_rewrite(lambda: quantize(graph, training, checked_on))
+    first = find_lightest_members(export.config["members"]) if isinstance(network, Committee) else []
+    if first and not export.try_rewrite(lambda: add_early_exit(graph, first, export.config["members"], checked_on)):
+        first = []
+    temperature = float(network.temperature)
+    temperatures: dict[EngineName, float] = {
+        "torch": temperature,
+        "onnxruntime": fit_graph_temperature(graph, temperature, held_out) if held_out else temperature,
+    }
+    scores: dict[EngineName, Scores] = {
+        "torch": Scores(*(values.numpy() for values in predict(network, fitted_on))),
+        "onnxruntime": run_graph(graph, fitted_on.numpy()),
+    }
+    return ExportedNetwork(
+        entry=NetworkEntry(
+            architecture=export.architecture,
+            config=export.config,
+            parameters=sum(parameter.numel() for parameter in network.parameters()),
+            macs=count_macs(network),
+            checkpoint=checkpoint.name,
+            graph=graph.name,
+            precision="int8" if is_int8 else "fp32",
+            first=first,
+        ),
+        fitted={
+            engine: NetworkCalibration(
+                temperature=temperatures[engine],
+                thresholds=fit_thresholds(scores[engine]) if held_out else ACCEPT_ALL,
+            )
+            for engine in ENGINES
+        },
+        scores=scores,
+    )
+
+
+def select_golden_digits(digits: Digits, scores: Sequence[Scores]) -> list[GoldenDigit]:
+    """Select the first few digits of each class that every network reads correctly and surely, with every engine.
+
+    Raises:
+        ExportError: There are too few of them.
+    """
+    labels = digits.labels.numpy()
+    is_sure = np.ones(len(labels), bool)
+    for score in scores:
+        is_sure &= score.probabilities.argmax(axis=1) == labels
+        is_sure &= score.probabilities.max(axis=1) > GOLDEN_CONFIDENCE
+    golden = []
+    for digit in range(10):
+        selected = np.flatnonzero(is_sure & (labels == digit))[:GOLDEN_PER_CLASS]
+        if len(selected) < GOLDEN_PER_CLASS:
+            raise ExportError(f"The network reads fewer than {GOLDEN_PER_CLASS} of the {digit}s surely. Train longer.")
+        golden += [
+            GoldenDigit.model_construct(digit=digit, pixels=digits.images[i].numpy().tobytes()) for i in selected
+        ]
+    return golden
