@@ -96,17 +96,17 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV)
 
 $(BASE): pyproject.toml | $(VENV)/bin/python
-	@echo "==> Installing the service into $(VENV) (about 250 MB)"
+	@echo "==> Installing the service into $(VENV) (about 400 MB)"
 	@$(VENV)/bin/python -m pip install -q -e .
 	@touch $@
 
 $(TEST): pyproject.toml | $(VENV)/bin/python
-	@echo "==> Installing the service and its test tools into $(VENV) (about 300 MB)"
+	@echo "==> Installing the service and its test tools into $(VENV) (about 450 MB)"
 	@$(VENV)/bin/python -m pip install -q -e '.[test]'
 	@touch $@ $(BASE)
 
 # torch and torchvision in one call, so that pip selects versions that fit together.
 $(DEV): pyproject.toml | $(VENV)/bin/python
-	@echo "==> Installing the training and development tools into $(VENV) (with torch: up to 5.5 GB, see README)"
+	@echo "==> Installing the training and development tools into $(VENV) (up to 7 GB, most of it torch)"
 	@$(VENV)/bin/python -m pip install -q -e '.[torch,train,dev]'
 	@touch $@ $(BASE) $(TEST)

@@ -1,4 +1,8 @@
-"""The doors that are not there: code out of data, other programs, connections of its own, files of an upload."""
+"""The service does not load code from data, run programs, open connections, or write uploads to files.
+
+The source must not use the modules and functions for these (except those in ``ALLOWED``), and a running service must
+cause no such audit event.
+"""
 
 import ast
 import re
@@ -14,15 +18,15 @@ from tests.support.running import ROOT, running
 
 MODULES = re.compile(
     r"""
-    (   pickle | _pickle | dill | cloudpickle | joblib | marshal | shelve | yaml  # objects, and so code, out of data
-      | runpy | code | codeop | ctypes | cffi  # code by other ways
-      | subprocess | pty | multiprocessing | concurrent\.futures\.process  # other programs
+    (   pickle | _pickle | dill | cloudpickle | joblib | marshal | shelve | yaml  # load objects, and so code, from data
+      | runpy | code | codeop | ctypes | cffi  # other ways to run code
+      | subprocess | pty | multiprocessing | concurrent\.futures\.process  # run programs
       | urllib\.request | urllib3 | http\.client | requests | httpx | httpcore | aiohttp | ftplib | smtplib | socket
     )(\..*)?
     """,
     re.VERBOSE,
 )
-USES = re.compile(
+CALLS = re.compile(
     r"""
       (builtins\.)?(eval|exec|compile|__import__) | importlib\.import_module
     | (.*\.)?torch\.(load|hub|package|jit)(\..*)? | (np|numpy)\.load | \.(allow_pickle|trust_remote_code)
@@ -31,30 +35,31 @@ USES = re.compile(
     """,
     re.VERBOSE,
 )
-# What goes through one all the same, and why.
+# The exceptions: file in app/, what it uses, and why that is safe.
 ALLOWED = {
-    ("bench.py", "socket"): "the bench command looks up the address that its user names, and tries it",
-    ("client.py", "httpx"): "the command that sends files connects to the service that its user names",
-    ("engine.py", "ctypes"): "a look whether NVIDIA's driver is there, by a name that is written in the code",
-    ("engine.py", "safetensors.torch.load"): "a format of tensors alone: nothing in it can be run",
-    ("load.py", "loop.create_connection"): "the bench command connects to the service that its user names",
-    ("server.py", "socket"): "the listening socket, which takes connections and makes none",
-    ("server.py", "ctypes"): "the address of a filter of four instructions, written in the code, for the kernel",
-    ("workers.py", "multiprocessing.connection.wait"): "waits for the end of a worker, which is this program itself",
-    ("workers.py", "socket.socket"): "the type of the listening socket",
+    ("cli/bench.py", "socket"): "looks up and tries the address that its user gives",
+    ("cli/client.py", "httpx"): "connects to the service that its user gives",
+    ("cli/load_generator.py", "loop.create_connection"): "connects to the service that its user gives",
+    ("cli/responses.py", "httpx"): "reads the responses of that service",
+    ("inference/torch_engine.py", "ctypes"): "checks whether NVIDIA's driver is installed, by a fixed name",
+    ("inference/torch_engine.py", "safetensors.torch.load"): "a format that contains only tensors, and no code",
+    ("server/uvicorn_server.py", "ctypes"): "gives the kernel a fixed filter of four instructions",
+    ("server/uvicorn_server.py", "socket"): "the listening socket, which only accepts connections",
+    ("server/workers.py", "multiprocessing.connection.wait"): "waits for the end of a worker, which is this program",
+    ("server/workers.py", "socket.socket"): "the type of the listening socket",
 }
 
 
-def doors(source: str) -> set[str]:
-    """What leads out, by the full name that it was imported under; a keyword argument is ``.name``."""
+def find_forbidden(source: str) -> set[str]:
+    """Return the full names of the forbidden modules and functions in a source. A keyword argument is ``.name``."""
     tree = ast.parse(source)
-    imported: dict[str, str] = {}  # as it is called here -> its full name
+    imported: dict[str, str] = {}  # maps the name in this file to the full name
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             imported |= {name.asname or name.name: name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom):
             imported |= {name.asname or name.name: f"{node.module}.{name.name}" for name in node.names}
-    found = {name for name in imported.values() if MODULES.fullmatch(name) or USES.fullmatch(name)}
+    forbidden = {name for name in imported.values() if MODULES.fullmatch(name) or CALLS.fullmatch(name)}
     for node in ast.walk(tree):
         used = ""
         if isinstance(node, ast.Name | ast.Attribute):
@@ -62,26 +67,28 @@ def doors(source: str) -> set[str]:
             used = imported.get(first, first) + dot + rest
         elif isinstance(node, ast.keyword):
             used = f".{node.arg}"
-        if USES.fullmatch(used):
-            found.add(used)
-    return found
+        if CALLS.fullmatch(used):
+            forbidden.add(used)
+    return forbidden
 
 
-def is_allowed(file: str, door: str) -> bool:
-    return any(file == where and (door == what or door.startswith(f"{what}.")) for where, what in ALLOWED)
+def is_allowed(file: str, name: str) -> bool:
+    return any(
+        file == allowed_file and (name == allowed or name.startswith(f"{allowed}."))
+        for allowed_file, allowed in ALLOWED
+    )
 
 
-def test_the_service_has_no_door() -> None:
-    """No file of app/ loads code out of data, runs a program or connects, but for what is listed with its reason."""
-    found = {
-        (path.relative_to(ROOT / "app").as_posix(), door)
+def test_the_source_uses_nothing_forbidden() -> None:
+    """No file in app/ loads code from data, runs a program or opens a connection, except those in ALLOWED."""
+    uses = {
+        (path.relative_to(ROOT / "app").as_posix(), name)
         for path in (ROOT / "app").rglob("*.py")
-        for door in doors(path.read_text())
+        for name in find_forbidden(path.read_text())
     }
-    assert {(file, door) for file, door in found if not is_allowed(file, door)} == set()
-    # An exception that nothing needs any more is no longer one.
-    for file, what in ALLOWED:
-        assert (file, what) in found or not (ROOT / "app" / file).exists(), f"{file} does not use {what}"
+    assert {(file, name) for file, name in uses if not is_allowed(file, name)} == set()
+    for file, name in ALLOWED:  # no entry is obsolete
+        assert (file, name) in uses, f"{file} does not use {name}"
 
 
 @pytest.mark.parametrize(
@@ -113,50 +120,53 @@ def test_the_service_has_no_door() -> None:
         "async def f(loop):\n    await loop.create_connection(g, 'x', 1)",
     ],
 )
-def test_a_door_is_seen(source: str) -> None:
-    """Under whatever name, and wherever in a file."""
-    assert doors(source)
+def test_a_forbidden_use_is_found(source: str) -> None:
+    """It is found under any name, and anywhere in a file."""
+    assert find_forbidden(source)
 
 
-def test_what_is_no_door_is_passed_over() -> None:
-    """Names that only look like one."""
-    assert not doors("import re\nfrom urllib.parse import urlsplit\nre.compile('x')\nmodule.eval()\nrequests = 1\n")
+def test_harmless_names_are_not_reported() -> None:
+    """Names that only look like forbidden ones are ignored."""
+    assert not find_forbidden(
+        "import re\nfrom urllib.parse import urlsplit\nre.compile('x')\nmodule.eval()\nrequests = 1\n"
+    )
 
 
-# Runs before anything else in a process, and writes down what opens a connection, a file to write to, or a program.
-WATCHMAN = """
+# Runs first in a process. It records the audit events of connections, files opened for writing, and programs.
+AUDIT_HOOK = """
 import os, sys
-record = os.open(os.environ["WATCHED"], os.O_WRONLY | os.O_APPEND)
-OUTWARD = {"socket.connect", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname", "subprocess.Popen",
-           "os.system", "os.exec", "os.posix_spawn", "os.fork", "pickle.find_class", "urllib.Request"}
-def watch(event, arguments):
+record = os.open(os.environ["AUDIT_RECORD"], os.O_WRONLY | os.O_APPEND)
+FORBIDDEN = {"socket.connect", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname", "subprocess.Popen",
+             "os.system", "os.exec", "os.posix_spawn", "os.fork", "pickle.find_class", "urllib.Request"}
+def record_event(event, arguments):
     writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-    if writes or event in OUTWARD:
+    if writes or event in FORBIDDEN:
         os.write(record, f"{event} {arguments[:2]!r}\\n".encode())
-sys.addaudithook(watch)
+sys.addaudithook(record_event)
 """
 
 
 @pytest.fixture
-def watched(tmp_path: Path) -> dict[str, str]:
-    """An environment in which the watchman runs; what he sees goes into the file WATCHED."""
-    (tmp_path / "sitecustomize.py").write_text(WATCHMAN)
+def audited(tmp_path: Path) -> dict[str, str]:
+    """An environment in which processes write their audit events to the file AUDIT_RECORD."""
+    (tmp_path / "sitecustomize.py").write_text(AUDIT_HOOK)
     (tmp_path / "record").touch()
     return {
         "PYTHONPATH": f"{tmp_path}:{ROOT}",
         "PYTHONDONTWRITEBYTECODE": "1",
-        "WATCHED": str(tmp_path / "record"),
-        "COVERAGE_PROCESS_CONFIG": "",  # measuring writes a file of its own
+        "AUDIT_RECORD": str(tmp_path / "record"),
+        "COVERAGE_PROCESS_CONFIG": "",  # coverage would write its own file
     }
 
 
-def test_serving_opens_nothing(seven: Grey, watched: dict[str, str]) -> None:
-    """From start to stop, uploads small and large in every form: no file is written, nobody is called, nothing is run.
+def test_serving_opens_nothing(seven: Grey, audited: dict[str, str]) -> None:
+    """From start to stop, with uploads of every form and size, no file is written, no connection is opened, and no
+    program is run.
 
-    Python's own audit events tell: of all that is done in Python, the libraries' too, though not of what is done in C.
+    Python's audit events show what Python code does, including that of libraries, but not what C code does.
     """
-    large = png(seven) + bytes(4_000_000)  # far past what is usually kept of a form in memory
-    with running(**watched) as server, httpx.Client(base_url=server.url) as client:
+    large = png(seven) + bytes(4_000_000)  # more than form parsers usually keep in memory
+    with running(**audited) as server, httpx.Client(base_url=server.url) as client:
         for picture in (png(seven), large):
             for path in ("/predict", "/predict?normalize=always", "/read"):
                 assert client.post(path, files={"file": picture}).status_code == 200
@@ -165,12 +175,12 @@ def test_serving_opens_nothing(seven: Grey, watched: dict[str, str]) -> None:
         assert client.post("/predict/batch", files=files).status_code == 200
         tensor = {"name": "images", "shape": [1, 28, 28], "datatype": "UINT8", "data": seven.tolist()}
         assert client.post("/v2/models/digitnet/infer", json={"inputs": [tensor]}).status_code == 200
-        for address in ("http://127.0.0.1:9/seven.png", "file:///etc/passwd"):  # of an image, and no image
+        for address in ("http://127.0.0.1:9/seven.png", "file:///etc/passwd"):  # an image and a file that is not one
             assert client.post("/predict", json={"image": address}).status_code == 400
             assert client.post("/predict", files={"file": (None, address)}).status_code == 400
         for path in ("/docs", "/info", "/metrics", "/v2"):
             assert client.get(path).status_code == 200
-    assert Path(watched["WATCHED"]).read_text() == ""
+    assert Path(audited["AUDIT_RECORD"]).read_text() == ""
 
 
 @pytest.mark.parametrize(
@@ -183,7 +193,7 @@ def test_serving_opens_nothing(seven: Grey, watched: dict[str, str]) -> None:
         ("import pickle; pickle.loads(pickle.dumps(print))", "pickle.find_class"),
     ],
 )
-def test_the_watchman_sees(code: str, event: str, watched: dict[str, str], tmp_path: Path) -> None:
-    """What the test above rests on."""
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=watched, check=True)
-    assert event in Path(watched["WATCHED"]).read_text()
+def test_the_audit_hook_records(code: str, event: str, audited: dict[str, str], tmp_path: Path) -> None:
+    """The test above depends on this."""
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=audited, check=True)
+    assert event in Path(audited["AUDIT_RECORD"]).read_text()

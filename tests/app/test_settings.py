@@ -1,4 +1,4 @@
-"""Where settings come from, and which values are refused."""
+"""Settings: their sources, and how invalid values are reported."""
 
 from pathlib import Path
 
@@ -6,13 +6,13 @@ import pytest
 from pydantic import ValidationError
 
 from app.settings import Settings
-from tests.support.running import run_app
+from tests.support.running import run_main
 
 
-def test_a_flag_wins_over_the_environment_that_over_dotenv_that_over_the_default(
+def test_a_flag_overrides_the_environment_then_dotenv_then_the_default(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Precedence: flag, environment, .env, default."""
+    """The order of precedence is flag, environment, .env, default."""
     monkeypatch.chdir(tmp_path)
     for name in Settings.model_fields:
         monkeypatch.delenv(f"DIGITS_{name.upper()}", raising=False)
@@ -28,15 +28,15 @@ def test_a_flag_wins_over_the_environment_that_over_dotenv_that_over_the_default
     ("name", "value"),
     [("device", "gpu"), ("engine", "tensorflow"), ("port", 70_000), ("max_pixels", 1), ("batch_max", 0)],
 )
-def test_a_value_out_of_range_is_refused(name: str, value: object) -> None:
-    """A setting that cannot work does not get as far as the service."""
+def test_an_invalid_value_is_refused(name: str, value: object) -> None:
+    """The service never sees an invalid setting."""
     with pytest.raises(ValidationError, match=name):
         Settings.model_validate({name: value})
 
 
-def test_a_wrong_setting_is_named_on_the_command_line() -> None:
-    """The message names the setting, its variable and what is wrong; no traceback."""
-    done = run_app("info", DIGITS_DEVICE="gpu")
+def test_an_invalid_setting_is_named_on_the_command_line() -> None:
+    """The error names the setting, its variable and the problem. There is no traceback."""
+    done = run_main("info", DIGITS_DEVICE="gpu")
     assert done.returncode == 2
     assert "device (DIGITS_DEVICE)" in done.stderr
     assert "Traceback" not in done.stderr

@@ -14,6 +14,8 @@ from benchmarks.fuzz import MAX_CPU_S, Finding, check_input, run, write_finding
 from benchmarks.mutations import CORPUS, Input, make_input
 from tests.support.running import ROOT, clean_environment
 
+pytestmark = pytest.mark.fuzz
+
 SEED = 20261124
 FAULTS = ("exception", "crash", "hang", "memory", "slow")
 FAULT_BY_BODY = {make_input(SEED, 10 + number).body: fault for number, fault in enumerate(FAULTS)}

@@ -16,10 +16,12 @@ from cyclonedx.validation.json import JsonStrictValidator
 from packaging.utils import canonicalize_name
 
 from app.inference.model_folder import ModelFolder
-from benchmarks.startup import free_port
 from supply import lock
 from tests.support.pictures import Grey, png
+from tests.support.ports import free_port
 from tests.support.running import ROOT
+
+pytestmark = [pytest.mark.container, pytest.mark.slow]
 
 BASE = "docker.io/library/python:3.13-slim-trixie"
 IMAGE = "localhost/digitserve-test"

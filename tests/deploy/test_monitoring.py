@@ -44,6 +44,7 @@ def feed(server: Server, pictures: Grey) -> None:
 
 
 @needs_prometheus
+@pytest.mark.slow
 def test_drift_raises_an_alert(data_dir: Path) -> None:
     """Held-out digits match the reference in each statistic. Then the scanner's lamp fails: faint pictures of the same
     digits raise every index above the alert's threshold, except that of the digits read."""

@@ -17,9 +17,10 @@ from cyclonedx.validation.json import JsonStrictValidator
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import app
 from app.inference.model_folder import ModelFolder
-from benchmarks.startup import free_port
 from supply import lock, sbom
+from tests.support.ports import free_port
 from tests.support.running import ROOT
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -166,6 +167,13 @@ def test_an_audit_without_a_service_says_so_and_passes() -> None:
 def test_an_audit_that_fails_otherwise_fails() -> None:
     """An unknown option is not a network fault."""
     assert run_audit("--no-such-option").returncode == 1
+
+
+def test_the_sbom_has_the_version_of_the_service() -> None:
+    """pyproject.toml has no version, so package tools leave it out; the SBOM gets it from app/__init__.py."""
+    packages: dict[str, Any] = {"metadata": {"component": {"name": "digitserve"}}}
+    sbom.add_version(packages)
+    assert packages["metadata"]["component"] == {"name": "digitserve", "version": app.__version__}
 
 
 def test_the_sbom_lists_the_model(released: ModelFolder) -> None:

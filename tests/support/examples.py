@@ -3,8 +3,6 @@
 python -m tests.support.examples
 """
 
-from pathlib import Path
-
 import numpy as np
 
 from app.http.routes.pages import STATIC

@@ -13,7 +13,7 @@ import httpx
 import pytest
 import yaml
 
-from benchmarks.startup import free_port
+from tests.support.ports import free_port
 from tests.support.running import ROOT, Server
 
 FOLDER = ROOT / "deploy" / "prometheus"

@@ -21,10 +21,10 @@ from training.export.network_size import count_macs
 from training.export.onnx_graph import find_first_convolutions, replace_graph
 
 # How sure the first members must be for their answer to count: of the digit (its probability at temperature 1), and
-# that the picture shows a digit or shows none. Measured by benchmarks/early_exit.py: of the held-out digits that the fast
-# network passes on, two in five stop here. Of 9,400 distorted or soiled ones, 1,900 stop, and two of these are read
-# differently by all members. A picture that surely shows no digit must also surely resemble one digit. Without this
-# condition many more pictures would stop, but 35 blurred digits were lost.
+# that the picture shows a digit or shows none. Measured by benchmarks/early_exit.py: of the held-out digits that the
+# fast network passes on, two in five stop here. Of 9,400 distorted or soiled ones, 1,900 stop, and all members together
+# read two of these differently. A picture that surely shows no digit only stops if it also surely resembles one digit.
+# Without this condition many more pictures would stop, but 35 blurred digits were lost.
 SURE_OF_DIGIT = 0.9
 SURE_OF_TYPICALITY = 0.98
 

@@ -1,6 +1,6 @@
-"""The bench command, against little servers on real sockets that do what a test needs, and against the real service.
+"""``digitserve bench``, against small test servers on real sockets, and against the real service.
 
-A little server runs in a thread of its own and knows what it was sent; that is the oracle for what bench says.
+A test server runs in its own thread and records what it receives. The tests compare that with what bench reports.
 """
 
 import argparse
@@ -25,42 +25,44 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.cli.bench import PICTURES, add_arguments, golden_digits, run, summary, table
+from app.cli.bench import PICTURE_COUNT, add_parser
+from app.cli.bench_report import format_table, summarize
+from app.cli.bench_requests import sample_pictures
+from app.cli.load_generator import Load, Tally, plan_starts
 from app.inference.engines import Engine
-from app.cli.load_generator import Load, Tally, arrivals
 from tests.support.running import Server
 
-CLOSE = b""  # instead of an answer
-HANG = b"hang"
+CLOSE = b""  # close the connection instead of answering
+HANG = b"hang"  # never answer
 
 
-def reply(status: int, headers: str = "") -> bytes:
+def make_reply(status: int, headers: str = "") -> bytes:
     return f"HTTP/1.1 {status} Whatever\r\n{headers}Content-Length: 2\r\n\r\nok".encode()
 
 
 @dataclass
-class LittleServer:
-    """Answers what it is told to, by the number of the request, and keeps what it was sent."""
+class RecordingServer:
+    """A server that gets its answers from a function of the request's number, and records the requests."""
 
     answer: Callable[[int], bytes]
     port: int = 0
     bodies: list[bytes] = field(default_factory=list)
     heads: list[str] = field(default_factory=list)
-    talks: list[asyncio.Task[None]] = field(default_factory=list)
+    conversations: list[asyncio.Task[None]] = field(default_factory=list)
     listener: asyncio.Server | None = None
 
     @property
     def connections(self) -> int:
-        return len(self.talks)
+        return len(self.conversations)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     def on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.talks.append(asyncio.create_task(self.talk(reader, writer)))
+        self.conversations.append(asyncio.create_task(self.converse(reader, writer)))
 
-    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -80,30 +82,34 @@ class LittleServer:
 
 
 @contextmanager
-def serving(answer: Callable[[int], bytes]) -> Iterator[LittleServer]:
-    little, started, stop = LittleServer(answer), threading.Event(), threading.Event()
+def serving(answer: Callable[[int], bytes]) -> Iterator[RecordingServer]:
+    """Run a recording server in a thread."""
+    server, started, stop = RecordingServer(answer), threading.Event(), threading.Event()
 
     async def serve() -> None:
-        async with await asyncio.start_server(little.on_connection, "127.0.0.1", 0) as server:
-            little.listener, little.port = server, server.sockets[0].getsockname()[1]
+        async with await asyncio.start_server(server.on_connection, "127.0.0.1", 0) as listener:
+            server.listener, server.port = listener, listener.sockets[0].getsockname()[1]
             started.set()
             await asyncio.to_thread(stop.wait)
-        await asyncio.gather(*little.talks)  # bench has closed its ends, or this would wait for ever
+        await asyncio.gather(*server.conversations)  # they end only because bench has closed its connections
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     assert started.wait(10)
     try:
-        yield little
+        yield server
     finally:
         stop.set()
         thread.join()
 
 
 def bench(*arguments: str) -> int:
+    """Run bench in this process. Return its exit status."""
     parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    return run(parser.parse_args(arguments))
+    add_parser(parser.add_subparsers())
+    values = parser.parse_args(["bench", *arguments])
+    status: int = values.run(values)
+    return status
 
 
 Measure = Callable[..., tuple[int, dict[str, Any]]]
@@ -111,12 +117,12 @@ Measure = Callable[..., tuple[int, dict[str, Any]]]
 
 @pytest.fixture
 def measure(capsys: pytest.CaptureFixture[str]) -> Measure:
-    """Run bench with --json: (exit status, what it printed)."""
+    """Run bench with --json. Return its exit status and the printed object."""
 
     def measure(url: str, *arguments: str) -> tuple[int, dict[str, Any]]:
         status = bench("--url", url, "--json", *arguments)
         printed = capsys.readouterr()
-        assert printed.err == ""  # the bar is for terminals
+        assert printed.err == ""  # the progress bar appears only on terminals
         (line,) = printed.out.splitlines()
         return status, json.loads(line)
 
@@ -126,125 +132,127 @@ def measure(capsys: pytest.CaptureFixture[str]) -> Measure:
 def stall_at(unlucky: int) -> Callable[[int], bytes]:
     def answer(number: int) -> bytes:
         if number == unlucky:
-            time.sleep(0.5)  # the whole server, as a pause for garbage does
-        return reply(200)
+            time.sleep(0.5)  # stops the whole server, as a garbage collection does
+        return make_reply(200)
 
     return answer
 
 
-def test_an_open_loop_charges_a_stall_for_all_that_it_kept_waiting(measure: Measure) -> None:
-    """Of 200 requests in a second, those that were due in half a second of stall count from when they were due."""
+def test_an_open_loop_charges_a_stall_for_all_delayed_requests(measure: Measure) -> None:
+    """At 200 requests per second, the latency of requests that were due during a stall counts from their due time."""
     with serving(stall_at(50)) as server:
-        status, found = measure(server.url, "--rate", "200", "--even", "--seconds", "1")
-    assert (status, found["requests"], found["answered"], len(server.bodies)) == (0, 200, 200, 200)
-    assert found["latency_ms"]["p99"] > 400
-    assert found["latency_ms"]["p90"] > 250
+        status, results = measure(server.url, "--rate", "200", "--even", "--seconds", "1")
+    assert (status, results["requests"], results["answered"], len(server.bodies)) == (0, 200, 200, 200)
+    assert results["latency_ms"]["p99"] > 400
+    assert results["latency_ms"]["p90"] > 250
 
 
 def test_waiting_for_a_connection_counts(measure: Measure) -> None:
-    """With one connection at most, a request that had to wait for it counts from when it was due all the same."""
+    """With one connection, the latency of a request that waits for it counts from its due time."""
     with serving(stall_at(50)) as server:
-        _, found = measure(server.url, "--rate", "200", "--even", "--seconds", "1", "--connections", "1")
-    assert (found["requests"], found["answered"], server.connections) == (200, 200, 1)
-    assert found["latency_ms"]["p90"] > 250
+        _, results = measure(server.url, "--rate", "200", "--even", "--seconds", "1", "--connections", "1")
+    assert (results["requests"], results["answered"], server.connections) == (200, 200, 1)
+    assert results["latency_ms"]["p90"] > 250
 
 
-def test_a_closed_loop_has_one_request_a_connection(measure: Measure) -> None:
-    """While the server stalls nothing is sent, so that one of many times shows it: what an open loop is for."""
+def test_a_closed_loop_has_one_request_per_connection(measure: Measure) -> None:
+    """While the server stalls, nothing is sent, so only one latency shows the stall. An open loop avoids this."""
     with serving(stall_at(20)) as server:
-        status, found = measure(server.url, "--seconds", "2", "--connections", "1")
-    assert (status, found["loop"], server.connections) == (0, "closed", 1)
-    assert found["requests"] == found["answered"] == len(server.bodies) > 21
-    assert found["latency_ms"]["max"] > 499
-    assert found["latency_ms"]["p90"] < 400
+        status, results = measure(server.url, "--seconds", "1", "--connections", "1")
+    assert (status, results["loop"], server.connections) == (0, "closed", 1)
+    assert results["requests"] == results["answered"] == len(server.bodies) > 21
+    assert results["latency_ms"]["max"] > 499
+    assert results["latency_ms"]["p90"] < 400
 
 
-def test_a_closed_loop_uses_each_connection(measure: Measure) -> None:
-    """As many requests are under way as there are connections: the server sees them all before it answers one."""
+def test_a_closed_loop_uses_each_connection() -> None:
+    """The server gets one request per connection before it answers any."""
     with serving(lambda number: HANG) as server:
-        load = Load(("127.0.0.1", server.port), [b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n"], 7, 0.2, patience=0.2)
+        load = Load(
+            ("127.0.0.1", server.port), [b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n"], 7, 0.2, max_wait_s=0.2
+        )
         tally = asyncio.run(load.run())
     assert (tally.requests, len(server.bodies), server.connections) == (7, 7, 7)
 
 
-def test_what_is_never_answered_is_an_error_with_the_time_that_it_waited() -> None:
-    """A server that hangs does not improve the latencies: those given up on are in them."""
+def test_a_request_without_an_answer_is_an_error_and_has_a_latency() -> None:
+    """A server that hangs does not improve the latencies: they include the requests that were given up."""
     request = b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n"
     with serving(lambda number: HANG) as server:
-        moments = arrivals(100, 0.5, even=True)
-        tally = asyncio.run(Load(("127.0.0.1", server.port), [request], 3, 0.5, moments, patience=0.2).run())
+        starts = plan_starts(100, 0.5, even=True)
+        tally = asyncio.run(Load(("127.0.0.1", server.port), [request], 3, 0.5, starts, max_wait_s=0.2).run())
     assert (tally.requests, tally.answered, tally.errors) == (50, 0, {"no answer": 50})
     assert len(tally.latencies) == 50
     assert max(tally.latencies) >= 0.7 > 0.2 <= min(tally.latencies)
 
 
 def test_errors_are_counted_by_status(measure: Measure) -> None:
-    """Each status has its number, and so have connections closed without an answer, which are opened again."""
-    kinds = [reply(200), reply(503), reply(404), CLOSE]
+    """Each status is counted. A connection closed without an answer is counted, too, and reopened."""
+    kinds = [make_reply(200), make_reply(503), make_reply(404), CLOSE]
     with serving(lambda number: kinds[number % 4]) as server:
-        status, found = measure(server.url, "--rate", "200", "--even", "--seconds", "0.5", "--connections", "2")
-    assert (status, found["requests"], found["answered"]) == (1, 100, 25)
-    assert found["errors"] == {"404": 25, "503": 25, "connection closed": 25}
-    assert 23 <= found["connections_reopened"] == server.connections - 2 <= 25
+        status, results = measure(server.url, "--rate", "200", "--even", "--seconds", "0.5", "--connections", "2")
+    assert (status, results["requests"], results["answered"]) == (1, 100, 25)
+    assert results["errors"] == {"404": 25, "503": 25, "connection closed": 25}
+    assert 23 <= results["connections_reopened"] == server.connections - 2 <= 25
 
 
-def test_an_answer_that_closes_its_connection_is_no_error(measure: Measure) -> None:
-    """The connection is opened again, and counted."""
-    with serving(lambda number: reply(200, "Connection: close\r\n")) as server:
-        status, found = measure(server.url, "--seconds", "0.3", "--connections", "2")
-    assert (status, found["errors"], found["answered"]) == (0, {}, len(server.bodies))
-    assert found["connections_reopened"] == server.connections - 2 > 0
+def test_an_answer_that_closes_its_connection_is_not_an_error(measure: Measure) -> None:
+    """The connection is reopened, and that is counted."""
+    with serving(lambda number: make_reply(200, "Connection: close\r\n")) as server:
+        status, results = measure(server.url, "--seconds", "0.3", "--connections", "2")
+    assert (status, results["errors"], results["answered"]) == (0, {}, len(server.bodies))
+    assert results["connections_reopened"] == server.connections - 2 > 0
 
 
 def test_a_server_that_goes_away_is_an_error(measure: Measure) -> None:
-    """Requests that no connection could be opened for are told as that, and it goes on to its end."""
+    """Requests without a connection are counted as such, and the run continues to its end."""
 
     def answer(number: int) -> bytes:
         if number == 5:
             assert server.listener
             server.listener.close()
             return CLOSE
-        return reply(200)
+        return make_reply(200)
 
     with serving(answer) as server:
-        status, found = measure(server.url, "--seconds", "0.5", "--connections", "1")
-    assert (status, found["answered"], found["connections_reopened"]) == (1, 5, 0)
-    assert found["errors"].pop("connection closed") == 1
-    assert set(found["errors"]) == {"no connection"}
+        status, results = measure(server.url, "--seconds", "0.5", "--connections", "1")
+    assert (status, results["answered"], results["connections_reopened"]) == (1, 5, 0)
+    assert results["errors"].pop("connection closed") == 1
+    assert set(results["errors"]) == {"no connection"}
 
 
 def test_what_is_not_http_is_an_error(measure: Measure) -> None:
-    """A server that speaks something else is told apart from one that closes."""
+    """A server with another protocol has a different error than one that closes the connection."""
     with serving(lambda number: b"220 mail.example ESMTP\r\n") as server:
-        status, found = measure(server.url, "--rate", "50", "--even", "--seconds", "0.2", "--connections", "4")
-    assert (status, found["errors"]) == (1, {"not HTTP": 10})
+        status, results = measure(server.url, "--rate", "50", "--even", "--seconds", "0.2", "--connections", "4")
+    assert (status, results["errors"]) == (1, {"not HTTP": 10})
 
 
-def test_json_is_one_object_that_adds_up(measure: Measure) -> None:
-    """It says what was asked and what was found; bytes are those that the server saw."""
-    asked = ("--rate", "100", "--even", "--seconds", "0.5", "--form", "raw", "--connections", "4")
-    with serving(lambda number: reply(200)) as server:
-        status, found = measure(server.url, *asked)
+def test_json_is_one_consistent_object(measure: Measure) -> None:
+    """It contains the conditions and the results. Its byte counts are those that the server saw."""
+    arguments = ("--rate", "100", "--even", "--seconds", "0.5", "--form", "raw", "--connections", "4")
+    with serving(lambda number: make_reply(200)) as server:
+        status, results = measure(server.url, *arguments)
     assert status == 0
     assert {
         "form": "raw",
         "loop": "open",
         "rate": 100,
         "arrivals": "even",
-        "pictures": PICTURES,
-    }.items() <= found.items()
-    assert found["url"] == f"{server.url}/predict"
-    assert found["offered_per_second"] == pytest.approx(100, rel=0.01)
-    assert found["bytes_sent"] == sum(map(len, [*server.heads, *server.bodies]))
-    assert found["bytes_received"] == 50 * len(reply(200))
-    times = [found["latency_ms"][name] for name in ("min", "p50", "p90", "p99", "p99.9", "max")]
+        "pictures": PICTURE_COUNT,
+    }.items() <= results.items()
+    assert results["url"] == f"{server.url}/predict"
+    assert results["offered_per_second"] == pytest.approx(100, rel=0.01)
+    assert results["bytes_sent"] == sum(map(len, [*server.heads, *server.bodies]))
+    assert results["bytes_received"] == 50 * len(make_reply(200))
+    times = [results["latency_ms"][name] for name in ("min", "p50", "p90", "p99", "p99.9", "max")]
     assert times == sorted(times)
     assert len(set(server.bodies)) == 50
 
 
-def test_the_table_has_a_row_each(capsys: pytest.CaptureFixture[str]) -> None:
-    """Requests, rates, errors by status, latencies and bytes, on standard output."""
-    with serving(lambda number: reply(503 if number == 0 else 200)) as server:
+def test_the_table_has_one_row_per_number(capsys: pytest.CaptureFixture[str]) -> None:
+    """Requests, rates, errors by status, latencies and bytes are on standard output."""
+    with serving(lambda number: make_reply(503 if number == 0 else 200)) as server:
         status = bench("--url", server.url, "--rate", "100", "--even", "--seconds", "0.2", "--connections", "4")
     rows = dict(line.rsplit(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line)
     assert status == 1
@@ -254,49 +262,49 @@ def test_the_table_has_a_row_each(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
-def test_ctrl_c_ends_it_early_with_what_was_measured(measure: Measure) -> None:
-    """What was under way is answered still, and the exit status is that of the answers."""
+def test_ctrl_c_ends_the_run_early_and_prints_the_results(measure: Measure) -> None:
+    """Requests in progress still get their answers, and the exit status depends on the answers."""
 
     def answer(number: int) -> bytes:
         if number == 20:
             os.kill(os.getpid(), signal.SIGINT)
-        return reply(200)
+        return make_reply(200)
 
     with serving(answer) as server:
-        status, found = measure(server.url, "--rate", "100", "--seconds", "600", "--connections", "4")
-    assert (status, found["errors"]) == (0, {})
-    assert 21 <= found["requests"] == found["answered"] == len(server.bodies)
-    assert found["seconds"] < 60
+        status, results = measure(server.url, "--rate", "100", "--seconds", "600", "--connections", "4")
+    assert (status, results["errors"]) == (0, {})
+    assert 21 <= results["requests"] == results["answered"] == len(server.bodies)
+    assert results["seconds"] < 60
 
 
-def test_files_are_sent_as_they_are_in_turn(measure: Measure, tmp_path: Path) -> None:
-    """Named files are the pictures, to the address that --path and the URL's own path make."""
+def test_files_are_sent_unchanged_and_in_turn(measure: Measure, tmp_path: Path) -> None:
+    """The named files are sent to the path of --url plus --path."""
     files = [tmp_path / name for name in ("one.png", "two.jpg")]
     for file in files:
         file.write_bytes(os.urandom(300))
-    sent = [file.read_bytes() for file in files]
-    many = ("--rate", "50", "--even", "--seconds", "0.1", "--connections", "1", *map(str, files))
-    with serving(lambda number: reply(200)) as server:
-        measure(f"{server.url}/digits/", "--form", "raw", "--path", "/read?preview=true", *many)
-        measure(server.url, "--form", "json", *many)
+    contents = [file.read_bytes() for file in files]
+    arguments = ("--rate", "50", "--even", "--seconds", "0.1", "--connections", "1", *map(str, files))
+    with serving(lambda number: make_reply(200)) as server:
+        measure(f"{server.url}/digits/", "--form", "raw", "--path", "/read?preview=true", *arguments)
+        measure(server.url, "--form", "json", *arguments)
     assert server.heads[0].startswith("POST /digits/read?preview=true HTTP/1.1\r\n")
     assert f"Host: 127.0.0.1:{server.port}\r\n" in server.heads[0]
-    assert server.bodies[:5] == [sent[number % 2] for number in range(5)]
+    assert server.bodies[:5] == [contents[number % 2] for number in range(5)]
     decoded = [base64.b64decode(json.loads(body)["image"]) for body in server.bodies[5:]]
     assert decoded == server.bodies[:5]
 
 
 @pytest.mark.parametrize("form", ["multipart", "raw", "json"])
 def test_the_service_answers_what_bench_sends(form: str, measure: Measure, server: Server) -> None:
-    """The golden digits, in each form: every answer is 200."""
-    status, found = measure(server.url, "--form", form, "--seconds", "0.3", "--connections", "4")
-    assert (status, found["errors"]) == (0, {})
-    assert found["answered"] == found["requests"] >= 4
+    """In each form, every answer is 200."""
+    status, results = measure(server.url, "--form", form, "--seconds", "0.3", "--connections", "4")
+    assert (status, results["errors"]) == (0, {})
+    assert results["answered"] == results["requests"] >= 4
 
 
-def test_the_golden_digits_differ_and_stay_digits(engine: Engine, digits: list[tuple[int, Any]]) -> None:
-    """No two files are the same, and bent as they are they are still read as what they were."""
-    files = golden_digits(400)
+def test_the_sample_pictures_differ_and_stay_readable(engine: Engine, digits: list[tuple[int, Any]]) -> None:
+    """All files are different, and the network still reads the distorted digits correctly."""
+    files = sample_pictures(400)
     assert len(set(files)) == 400
     pictures = np.stack([np.asarray(Image.open(io.BytesIO(file))) for file in files])
     assert pictures.dtype == np.uint8
@@ -305,8 +313,8 @@ def test_the_golden_digits_differ_and_stay_digits(engine: Engine, digits: list[t
     assert np.mean(engine(pictures).probabilities.argmax(axis=1) == expected) > 0.98
 
 
-def test_nobody_there_is_one_line_that_helps(capsys: pytest.CaptureFixture[str]) -> None:
-    """It says where nobody listens, and how to start the service there."""
+def test_without_a_service_one_line_says_how_to_start_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """The error names the address, and the command that starts the service there."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -315,18 +323,18 @@ def test_nobody_there_is_one_line_that_helps(capsys: pytest.CaptureFixture[str])
     assert (status, printed.out) == (1, "")
     assert printed.err == (
         f"digitserve: nothing listens at http://127.0.0.1:{port}; "
-        f"this starts the service: digitserve serve --port {port}\n"
+        f"to start the service: digitserve serve --port {port}\n"
     )
 
 
-def test_other_peoples_machines_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    """An address that is not of this machine needs --anywhere, and is not even connected to without."""
+def test_other_machines_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """An address on another machine needs --anywhere. Without it, bench does not connect."""
     assert bench("--url", "http://192.0.2.1:8000") == 2
     assert "192.0.2.1 is not this machine; --anywhere" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reason"),
     [
         (["--url", "https://127.0.0.1"], "https is not supported"),
         (["--url", "127.0.0.1:8000"], "is not like http://127.0.0.1:8000"),
@@ -341,7 +349,7 @@ def test_other_peoples_machines_are_refused(capsys: pytest.CaptureFixture[str]) 
         (["--url", "http://nowhere.invalid"], "nowhere.invalid: "),
     ],
 )
-def test_wrong_usage_is_told(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_is_reported(arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The exit status is 2, and the reason is on standard error."""
     try:
         status: int | str | None = bench(*arguments)
@@ -349,18 +357,18 @@ def test_wrong_usage_is_told(arguments: list[str], told: str, capsys: pytest.Cap
         status = exit.code
     printed = capsys.readouterr()
     assert (status, printed.out) == (2, "")
-    assert told in printed.err.splitlines()[-1]
+    assert reason in printed.err.splitlines()[-1]
 
 
-def test_a_terminal_sees_a_bar() -> None:
-    """It says how far it is and how many were answered, and is wiped away at the end."""
+def test_a_terminal_shows_a_progress_bar() -> None:
+    """It shows the time and the number of answers, and disappears at the end."""
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
 
     terminal = Terminal()
-    with serving(lambda number: reply(200)) as server, contextlib.redirect_stderr(terminal):
+    with serving(lambda number: make_reply(200)) as server, contextlib.redirect_stderr(terminal):
         bench("--url", server.url, "--seconds", "0.5", "--connections", "1")
     assert "of 0.5 s" in terminal.getvalue()
     assert "answered" in terminal.getvalue()
@@ -368,28 +376,30 @@ def test_a_terminal_sees_a_bar() -> None:
 
 
 @pytest.mark.parametrize(
-    ("busy", "lag", "latency", "itself"),
+    ("busy", "lag", "latency", "is_bottleneck"),
     [
         (0.5, 0.0001, 0.0005, False),
-        (0.9, 0.0001, 0.0005, True),  # it computed all the time
-        (0.5, 0.002, 0.005, True),  # it was late by much of what it measured
-        (0.5, 0.002, 0.1, False),  # it was late, and that hardly matters
+        (0.9, 0.0001, 0.0005, True),  # it was busy all the time
+        (0.5, 0.002, 0.005, True),  # it was late by a large part of the latency
+        (0.5, 0.002, 0.1, False),  # it was late by a small part of the latency
     ],
 )
-def test_it_says_when_it_was_the_bottleneck(busy: float, lag: float, latency: float, itself: bool) -> None:
-    """Figures that are of the generator are marked: it was too busy, or too late for the moments planned."""
+def test_it_reports_that_the_generator_is_the_bottleneck(
+    busy: float, lag: float, latency: float, is_bottleneck: bool
+) -> None:
+    """The results are marked if the generator was too busy, or started requests too late."""
     tally = Tally(window=1.0, requests=9, answered=9, latencies=[latency] * 9, lags=[lag] * 9, busy=busy)
-    found = summary(tally, open_loop=True)
-    assert found["generator_was_the_bottleneck"] is itself
-    assert ("rather than of the server" in table(found)) is itself
+    results = summarize(tally, open_loop=True)
+    assert results["generator_was_the_bottleneck"] is is_bottleneck
+    assert ("rather than the server" in format_table(results)) is is_bottleneck
 
 
-def test_arrivals_are_even_or_those_of_a_poisson_process() -> None:
-    """At random: the gaps have the mean of the rate and, as an exponential has, a deviation that equals it."""
-    assert list(arrivals(4, 1, even=True)) == [0, 0.25, 0.5, 0.75]
-    moments = list(arrivals(1000, 20, even=False))
-    gaps = np.diff(moments)
-    assert moments == sorted(moments)
-    assert moments[-1] < 20
+def test_starts_are_even_or_a_poisson_process() -> None:
+    """Random gaps are exponential: their mean is given by the rate, and their standard deviation equals it."""
+    assert list(plan_starts(4, 1, even=True)) == [0, 0.25, 0.5, 0.75]
+    starts = list(plan_starts(1000, 20, even=False))
+    gaps = np.diff(starts)
+    assert starts == sorted(starts)
+    assert starts[-1] < 20
     assert statistics.mean(gaps) == pytest.approx(1e-3, rel=0.05)
     assert statistics.stdev(gaps) == pytest.approx(1e-3, rel=0.05)

@@ -1,4 +1,4 @@
-"""Where outcomes are written, and how a later run goes on with it."""
+"""Writing results, and continuing the file of an interrupted run."""
 
 import csv
 import json
@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 
+from app.cli.image_files import ImageFile
+from app.cli.results import Format, Outcome, open_output
 from app.errors import UsageError
-from app.cli.image_files import Found
-from app.cli.results import Outcome
-from app.cli.results import Format, open_output
 
 SEVEN: dict[str, Any] = {"digit": 7, "confidence": 0.75, "probabilities": [], "accepted": True, "reason": None}
 BLANK: dict[str, Any] = {"digit": None, "confidence": None, "probabilities": [], "accepted": False, "reason": "blank"}
-# Names that a table or a line could be broken by: the last is no UTF-8, as old archives have them.
+# Names that could break a CSV record or a line. The last one is not UTF-8, like names in old archives.
 NAMES = ["a.png", 'say "7".png', "one,two.png", "two\nlines.png", "\r.png", " .png", "é.png", "\udce9.png"]
 OUTCOMES = [
     *(Outcome(name, SEVEN) for name in NAMES),
@@ -30,8 +29,8 @@ def write(file: Path, format: Format, outcomes: list[Outcome], resume: bool = Fa
         output.write(outcomes)
 
 
-def test_a_table_has_a_header_and_a_record_a_file(tmp_path: Path) -> None:
-    """Any reader of CSV gets the names, the digits and the errors back, whatever is in them."""
+def test_csv_has_a_header_and_one_record_per_file(tmp_path: Path) -> None:
+    """Any CSV reader gets the names, digits and errors back, whatever characters they contain."""
     write(tmp_path / "x.csv", "csv", OUTCOMES)
     with (tmp_path / "x.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         header, *records = csv.reader(file)
@@ -42,8 +41,8 @@ def test_a_table_has_a_header_and_a_record_a_file(tmp_path: Path) -> None:
     assert records[-2] == ["bad.png", "", "", "", "", 'It is "bad",\nand long.']
 
 
-def test_json_is_an_object_a_line(tmp_path: Path) -> None:
-    """The file and the fields of the answer, or the file and the error."""
+def test_json_has_one_object_per_line(tmp_path: Path) -> None:
+    """It contains the file and the fields of the answer, or the file and the error."""
     write(tmp_path / "x.jsonl", "json", OUTCOMES)
     rows = [json.loads(line) for line in (tmp_path / "x.jsonl").read_text().splitlines()]
     assert [row["file"] for row in rows] == [outcome.file for outcome in OUTCOMES]
@@ -52,26 +51,26 @@ def test_json_is_an_object_a_line(tmp_path: Path) -> None:
 
 
 @formats
-def test_wherever_it_was_broken_off_it_can_be_gone_on_with(tmp_path: Path, format: Format) -> None:
-    """Cut off after any byte, the file becomes by a second run what it would have been by one."""
+def test_a_file_cut_off_anywhere_can_be_continued(tmp_path: Path, format: Format) -> None:
+    """Whatever byte the file ends after, a second run makes it the same as the file of one complete run."""
     file = tmp_path / "x"
     write(file, format, OUTCOMES)
-    whole = file.read_bytes()
+    complete = file.read_bytes()
     by_name = {outcome.file: outcome for outcome in OUTCOMES}
-    for size in range(len(whole)):
-        file.write_bytes(whole[:size])
+    for size in range(len(complete)):
+        file.write_bytes(complete[:size])
         with open_output(file, format, resume=True) as output:
-            before = output.written
-            missing = list(output.missing(Found(outcome.file) for outcome in OUTCOMES))
-            assert [found.file for found in missing] == [outcome.file for outcome in OUTCOMES[before:]]
-            output.write([by_name[found.file] for found in missing])
-            assert (output.written, output.failed) == (len(OUTCOMES), 1)
-        assert file.read_bytes() == whole, size
+            before = output.count
+            remaining = list(output.skip_done(ImageFile(outcome.file) for outcome in OUTCOMES))
+            assert [image.file for image in remaining] == [outcome.file for outcome in OUTCOMES[before:]]
+            output.write([by_name[image.file] for image in remaining])
+            assert (output.count, output.failed) == (len(OUTCOMES), 1)
+        assert file.read_bytes() == complete, size
 
 
 @formats
 def test_each_outcome_is_in_the_file_as_soon_as_it_is_written(tmp_path: Path, format: Format) -> None:
-    """Whatever happens to the process then."""
+    """Nothing is lost if the process is killed later."""
     with open_output(tmp_path / "x", format) as output:
         sizes = []
         for outcome in OUTCOMES:
@@ -82,11 +81,14 @@ def test_each_outcome_is_in_the_file_as_soon_as_it_is_written(tmp_path: Path, fo
 
 
 @formats
-def test_files_that_have_come_since_are_done_at_the_end(tmp_path: Path, format: Format) -> None:
-    """And those that have gone do no harm."""
+def test_new_files_are_read_by_a_resumed_run(tmp_path: Path, format: Format) -> None:
+    """Files that have been deleted since are no problem."""
     write(tmp_path / "x", format, [Outcome("b", SEVEN), Outcome("gone", SEVEN)])
     with open_output(tmp_path / "x", format, resume=True) as output:
-        assert list(output.missing([Found("a"), Found("b"), Found("c")])) == [Found("a"), Found("c")]
+        assert list(output.skip_done([ImageFile("a"), ImageFile("b"), ImageFile("c")])) == [
+            ImageFile("a"),
+            ImageFile("c"),
+        ]
 
 
 @pytest.mark.parametrize(
@@ -101,8 +103,8 @@ def test_files_that_have_come_since_are_done_at_the_end(tmp_path: Path, format: 
         ("json", b"7\n"),
     ],
 )
-def test_a_file_of_something_else_is_left_as_it_is(tmp_path: Path, format: Format, content: bytes) -> None:
-    """It may be somebody's work."""
+def test_another_file_is_never_changed(tmp_path: Path, format: Format, content: bytes) -> None:
+    """A file that such a run did not write is refused, because it may be somebody's work."""
     (tmp_path / "x").write_bytes(content)
     for resume in (False, True):
         with pytest.raises(UsageError), open_output(tmp_path / "x", format, resume=resume):

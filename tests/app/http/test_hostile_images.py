@@ -25,8 +25,8 @@ BLACK = np.zeros((28, 28), np.uint8)
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    """A server for these tests alone, because they measure its memory."""
-    with running() as server:
+    """A server for these tests alone, because they measure its memory. Its deadline suits a busy machine."""
+    with running(DIGITS_DEADLINE_MS="20000") as server:
         yield server
 
 

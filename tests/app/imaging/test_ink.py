@@ -12,7 +12,7 @@ HEIGHT, WIDTH = 240, 320
 CROSS_BOX = (80, 80, 160, 160)
 
 
-def draw_draw_cross(paper: float = 220, ink: float = 40) -> Grey:
+def draw_cross(paper: float = 220, ink: float = 40) -> Grey:
     """Draw a plus sign, 80 pixels high, with strokes 10 pixels wide."""
     page = np.full((HEIGHT, WIDTH), paper, np.float32)
     page[80:160, 115:125] = ink
@@ -31,14 +31,14 @@ def is_cross(grey: Grey, tolerance: int = 2) -> bool:
 def test_ink_is_found_dark_or_light(paper: int, ink: int) -> None:
     """The box is right, and so is whether the ink is darker than its paper."""
     page = draw_cross(paper, ink)
-    assert is_cross(page))
+    assert is_cross(page)
     assert find_ink(page).inverted == (ink < paper)
 
 
 def test_a_gradient_of_light_is_not_ink() -> None:
     """The paper is half as bright on one side as on the other."""
     gradient = np.linspace(1, 0.5, WIDTH)[None, :]
-    assert is_cross((draw_cross() * gradient).astype(np.uint8)))
+    assert is_cross((draw_cross() * gradient).astype(np.uint8))
 
 
 @pytest.mark.parametrize("edge", [40, 100, 200, 290])
@@ -46,23 +46,23 @@ def test_the_edge_of_a_shadow_is_not_ink(edge: int) -> None:
     """A hard shadow covers part of the picture, including the writing."""
     page = draw_cross().astype(np.float32)
     page[:, edge:] *= 0.6
-    assert is_cross(page.astype(np.uint8)))
+    assert is_cross(page.astype(np.uint8))
 
 
 def test_the_corner_of_a_shadow_is_not_ink() -> None:
     """A small dark triangle in a corner is not a stroke, although it is as thin as one."""
     y, x = np.indices((HEIGHT, WIDTH))
     page = np.where(x + y < 60, draw_cross() * 0.5, draw_cross())
-    assert is_cross(page.astype(np.uint8)))
+    assert is_cross(page.astype(np.uint8))
 
 
 def test_grain_and_specks_are_not_ink() -> None:
-    """The paper has noise with a standard deviation of six levels, and black pixels away from the writing."""
+    """The paper has noise with a standard deviation of six levels, and dark pixels away from the writing."""
     generator = np.random.default_rng(0)
     page = draw_cross() + generator.normal(0, 6, (HEIGHT, WIDTH))
     page[generator.random((HEIGHT, WIDTH)) < 0.001] = 40
     page[70:172, 70:172] = (draw_cross() + generator.normal(0, 6, (HEIGHT, WIDTH)))[70:172, 70:172]
-    assert is_cross(page.clip(0, 255).astype(np.uint8)))
+    assert is_cross(page.clip(0, 255).astype(np.uint8))
 
 
 @pytest.mark.parametrize("level", [60, 150])
@@ -71,7 +71,7 @@ def test_ruled_lines_are_not_ink_pale_or_dark(level: int) -> None:
     page = draw_cross()
     for row in range(20, HEIGHT, 40):
         page[row : row + 2] = np.minimum(page[row : row + 2], level)
-    assert is_cross(page), tolerance=4)
+    assert is_cross(page, tolerance=4)
     assert len(find_ink(page).pieces) == 1
 
 
@@ -79,7 +79,7 @@ def test_the_box_of_a_form_is_not_ink() -> None:
     """The writing is inside a printed frame that is just as dark."""
     page = draw_cross()
     cv2.rectangle(page, (50, 50), (190, 190), 40, 2)
-    assert is_cross(page))
+    assert is_cross(page)
 
 
 def test_a_lone_straight_stroke_is_kept() -> None:

@@ -1,4 +1,4 @@
-"""Normalising: what comes out is as MNIST has it, and what already is so is left alone."""
+"""Normalising: the result follows the MNIST convention, and a picture that already does is unchanged."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from app.imaging.normalize import get_border, normalize
 from app.inference.engines import Engine
-from app.imaging.normalize import border, normalize
 from tests.support.pictures import Grey
 
 Digits = list[tuple[int, Grey]]
@@ -19,26 +19,28 @@ def centre_of_mass(grey: Grey) -> tuple[float, float]:
     return float((rows * weight).sum() / weight.sum()), float((columns * weight).sum() / weight.sum())
 
 
-def test_a_digit_as_mnist_has_it_is_left_alone(digits: Digits) -> None:
-    """28x28, light on dark: bit for bit what it was."""
+def test_an_mnist_digit_is_unchanged(digits: Digits) -> None:
+    """A digit of 28x28, light on dark, stays the same bit for bit."""
     for _, image in digits:
         result = normalize(image)
         np.testing.assert_array_equal(result.pixels, image)
         assert (result.normalized, result.inverted, result.blank) == (False, False, False)
 
 
-def test_all_of_the_test_split_is_left_alone(data_dir: Path) -> None:
-    """All 10,000 test digits go through bit for bit."""
-    from training.data.mnist import load
-
-    for image in load(data_dir, "test").images.numpy():
+@pytest.mark.slow
+def test_all_digits_of_the_test_split_are_unchanged(data_dir: Path) -> None:
+    """All 10,000 test digits stay the same bit for bit."""
+    file = data_dir / "MNIST" / "raw" / "t10k-images-idx3-ubyte"
+    images = np.fromfile(file, np.uint8, offset=16).reshape(-1, 28, 28)
+    assert len(images) == 10_000
+    for image in images:
         result = normalize(image)
         assert result.pixels is image
         assert not result.blank
 
 
-def test_normalising_what_is_normalised_changes_nothing(digits: Digits) -> None:
-    """Whatever comes out of it is in the convention, and goes through untouched."""
+def test_normalising_twice_is_normalising_once(digits: Digits) -> None:
+    """Every result follows the convention, so it is unchanged the second time."""
     for _, image in digits:
         large = np.asarray(Image.fromarray(255 - image).resize((150, 120), Image.Resampling.BICUBIC))
         once = normalize(large).pixels
@@ -49,22 +51,22 @@ def test_normalising_what_is_normalised_changes_nothing(digits: Digits) -> None:
 
 @pytest.mark.parametrize("shift", [(-4, 0), (3, 3), (0, 4)])
 def test_a_28x28_picture_off_centre_is_centred(shift: tuple[int, int], seven: Grey) -> None:
-    """It is not in the convention, and is brought there."""
+    """It does not follow the convention, so it is normalised."""
     result = normalize(np.roll(seven, shift, (0, 1)))
     assert result.normalized
     assert np.abs(np.array(centre_of_mass(result.pixels)) - 13.5).max() <= 1
 
 
-def test_a_28x28_picture_on_grey_paper_is_lifted(seven: Grey) -> None:
-    """Paper becomes black and ink white."""
+def test_a_28x28_picture_on_grey_paper_gets_full_contrast(seven: Grey) -> None:
+    """The paper becomes black and the ink white."""
     result = normalize((90 + seven * 0.5).astype(np.uint8))
     assert result.normalized
-    assert np.median(border(result.pixels)) == 0
+    assert np.median(get_border(result.pixels)) == 0
     assert result.pixels.max() > 240
 
 
 def test_never_only_resizes(seven: Grey) -> None:
-    """normalize=never: nothing is inverted, cut or centred."""
+    """With ``never``, nothing is inverted, cut out or centred."""
     dark = 255 - seven
     assert normalize(dark, "never").pixels is dark
     wide = normalize(np.full((100, 300), 250, np.uint8), "never")
@@ -72,8 +74,8 @@ def test_never_only_resizes(seven: Grey) -> None:
 
 
 @pytest.mark.parametrize("pen", [2, 4, 8, 20, 40])
-def test_a_stroke_of_any_pen_can_be_seen(pen: int) -> None:
-    """A ring of 300 pixels drawn with pens fine and bold comes out one to five pixels wide, and white."""
+def test_a_stroke_of_any_pen_is_visible(pen: int) -> None:
+    """The stroke of a ring of 300 pixels, drawn with a fine or bold pen, becomes one to five pixels wide and white."""
     page = Image.new("L", (400, 400), 230)
     ImageDraw.Draw(page).ellipse((50, 50, 350, 350), outline=30, width=pen)
     pixels = normalize(np.asarray(page)).pixels
@@ -81,22 +83,22 @@ def test_a_stroke_of_any_pen_can_be_seen(pen: int) -> None:
     assert 1 <= (pixels[13, :14] > 100).sum() <= 5
 
 
-def test_the_bar_of_a_five_belongs_to_it() -> None:
-    """A small piece beside the largest is part of the digit; one as large as it is another digit."""
+def test_the_bar_of_a_five_is_part_of_it() -> None:
+    """A small piece near the largest one is part of the digit. A piece of the same size is another digit."""
     page = Image.new("L", (300, 300), 230)
     draw = ImageDraw.Draw(page)
     draw.arc((80, 100, 200, 240), -120, 140, fill=30, width=12)
     draw.line((110, 82, 190, 76), fill=30, width=12)
-    joined = normalize(np.asarray(page))
-    assert not joined.several
-    assert joined.box
-    assert joined.box.top < 85
+    five = normalize(np.asarray(page))
+    assert not five.several
+    assert five.box
+    assert five.box.top < 85
     draw.line((260, 90, 255, 240), fill=30, width=12)
     assert normalize(np.asarray(page)).several
 
 
 def test_dark_on_light_is_inverted(seven: Grey) -> None:
-    """A 28x28 picture of dark ink becomes its negative, and nothing else."""
+    """A 28x28 picture with dark ink becomes its negative, with no other change."""
     result = normalize(255 - seven)
     np.testing.assert_array_equal(result.pixels, seven)
     assert (result.normalized, result.inverted) == (False, True)
@@ -105,7 +107,7 @@ def test_dark_on_light_is_inverted(seven: Grey) -> None:
 @pytest.mark.parametrize("ink", [True, False])
 @pytest.mark.parametrize("size", [(300, 200), (64, 64), (29, 28), (2000, 900)])
 def test_a_larger_picture_is_fitted_into_20x20_and_centred(size: tuple[int, int], ink: bool, seven: Grey) -> None:
-    """The ink's box has a longer side of 20 pixels, and its centre of mass is within a pixel of the middle."""
+    """The longer side of the ink's box is 20 pixels, and its centre of mass is within a pixel of the middle."""
     canvas = Image.new("L", size, 0)
     canvas.paste(Image.fromarray(seven).resize((min(size) // 2,) * 2), (3, 5))
     grey = np.asarray(canvas)
@@ -118,8 +120,8 @@ def test_a_larger_picture_is_fitted_into_20x20_and_centred(size: tuple[int, int]
     assert np.abs(np.array(centre_of_mass(result.pixels)) - 13.5).max() <= 1
 
 
-def test_enlarged_digits_on_paper_are_still_read(digits: Digits, engine: Engine) -> None:
-    """Each of twenty digits, four times as large, off centre, dark on paper that is not quite white, reads the same."""
+def test_enlarged_digits_on_paper_are_read(digits: Digits, engine: Engine) -> None:
+    """Each of twenty digits is read correctly when it is four times as large, off centre, and dark on greyish paper."""
     for digit, image in digits:
         paper = np.full((200, 160), 235, np.uint8)
         large = np.asarray(Image.fromarray(image).resize((112, 112), Image.Resampling.BICUBIC))
@@ -130,14 +132,14 @@ def test_enlarged_digits_on_paper_are_still_read(digits: Digits, engine: Engine)
 @pytest.mark.parametrize("shape", [(28, 28), (1, 1), (1, 500), (640, 480)])
 @pytest.mark.parametrize("level", [0, 100, 255])
 def test_a_picture_without_ink_is_blank(shape: tuple[int, int], level: int) -> None:
-    """One grey all over, or nearly so, is blank paper whatever its colour."""
+    """A picture of one grey level, or nearly so, is blank paper, however dark."""
     noise = np.random.default_rng(0).integers(0, 8, shape)
     for grey in (np.full(shape, level, np.uint8), np.clip(level + noise, 0, 255).astype(np.uint8)):
         assert normalize(grey).blank
 
 
-def test_a_single_stroke_pixel_does_not_break_it() -> None:
-    """Ink one pixel wide in a picture of any shape still gives a 28x28 picture."""
+def test_ink_of_a_single_pixel_causes_no_error() -> None:
+    """One pixel of ink in a picture of any shape gives a 28x28 picture."""
     for shape in ((1, 900), (900, 1), (3, 3), (28, 29)):
         grey = np.zeros(shape, np.uint8)
         grey[shape[0] // 2, shape[1] // 2] = 255

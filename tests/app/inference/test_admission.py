@@ -1,5 +1,6 @@
 """Admission: how much may be in progress at once, and what happens to the rest."""
 
+import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -77,42 +78,48 @@ def test_retry_after_follows_the_rate_of_answers(monkeypatch: pytest.MonkeyPatch
 
 def test_overload_is_refused_at_once_and_health_still_answers(seven: Grey) -> None:
     """Ten requests wait for a slow engine. The others get 503 with Retry-After, and health answers meanwhile."""
-    with running(module="benchmarks.faulty_server", FAULTY_SLOW_MS="400", DIGITS_MAX_INFLIGHT="10") as server:
+    with (
+        running(module="benchmarks.faulty_server", FAULTY_SLOW_MS="400", DIGITS_MAX_INFLIGHT="10") as server,
+        httpx.Client(base_url=server.url, timeout=20) as client,
+        ThreadPoolExecutor(40) as pool,
+    ):
+        together = threading.Barrier(41)
 
-        def post(number: int) -> tuple[httpx.Response, float]:
-            with httpx.Client(timeout=20) as client:
-                client.get(f"{server.url}/livez")
-                time.sleep(0.3)  # until all are connected, so that their requests arrive together
-                answer = client.post(f"{server.url}/predict", files={"file": png(seven)})
-            return answer, answer.elapsed.total_seconds()
+        def post(_: int) -> httpx.Response:
+            together.wait(10)
+            return client.post("/predict", files={"file": png(seven)})
 
-        with ThreadPoolExecutor(40) as pool:
-            results = pool.map(post, range(40))
-            time.sleep(0.5)
-            started = time.monotonic()
-            assert httpx.get(f"{server.url}/readyz").status_code == 200
-            assert httpx.get(f"{server.url}/metrics").status_code == 200
-            assert time.monotonic() - started < 1
-            answers = list(results)
-        statuses = Counter(answer.status_code for answer, _ in answers)
+        client.get("/livez")
+        results = pool.map(post, range(40))
+        together.wait(10)
+        time.sleep(0.2)
+        started = time.monotonic()
+        assert client.get("/readyz").status_code == 200
+        assert client.get("/metrics").status_code == 200
+        assert time.monotonic() - started < 1
+        answers = list(results)
+        statuses = Counter(answer.status_code for answer in answers)
         assert set(statuses) == {200, 503}
         assert statuses[200] >= 10
-        for answer, _ in answers:
+        for answer in answers:
             if answer.status_code == 503:
                 assert int(answer.headers["Retry-After"]) >= 1
                 assert answer.json()["type"].endswith(":overloaded")
-        metrics = httpx.get(f"{server.url}/metrics").text
+        metrics = client.get("/metrics").text
         assert f'digits_requests_rejected_total{{reason="overloaded"}} {float(statuses[503])}' in metrics
-        assert httpx.post(f"{server.url}/predict", files={"file": png(seven)}).status_code == 200
+        assert client.post("/predict", files={"file": png(seven)}).status_code == 200
 
 
 def test_a_request_past_its_deadline_is_not_computed(seven: Grey) -> None:
     """Requests that waited past their deadline get 504, and the engine has not read their pictures."""
     slow = {"FAULTY_SLOW_MS": "500", "DIGITS_BATCH_MAX": "1", "DIGITS_DEADLINE_MS": "700"}
-    with running(module="benchmarks.faulty_server", **slow) as server:
+    with (
+        running(module="benchmarks.faulty_server", **slow) as server,
+        httpx.Client(base_url=server.url, timeout=20) as client,
+    ):
 
         def post(_: int) -> httpx.Response:
-            return httpx.post(f"{server.url}/predict", files={"file": png(seven)}, timeout=20)
+            return client.post("/predict", files={"file": png(seven)})
 
         with ThreadPoolExecutor(6) as pool:
             answers = list(pool.map(post, range(6)))
@@ -121,7 +128,7 @@ def test_a_request_past_its_deadline_is_not_computed(seven: Grey) -> None:
         assert {answer.json()["type"].rpartition(":")[2] for answer in answers if answer.status_code == 504} == {
             "deadline"
         }
-        assert f"digits_batch_size_sum {float(statuses[200])}" in httpx.get(f"{server.url}/metrics").text
+        assert f"digits_batch_size_sum {float(statuses[200])}" in client.get("/metrics").text
 
 
 @pytest.mark.slow  # decodes at least two pictures of 25 megapixels, and sends 64
@@ -130,16 +137,19 @@ def test_large_pictures_are_limited_by_their_pixels() -> None:
     page = np.full((5000, 5000), 255, np.uint8)
     page[1000:4000, 2400:2600] = 0
     body = encode(Image.fromarray(page), "PNG", compress_level=1)
-    with running(DIGITS_DEADLINE_MS="20000") as server:
+    with (
+        running(DIGITS_DEADLINE_MS="20000") as server,
+        httpx.Client(base_url=server.url, timeout=60) as client,
+        ThreadPoolExecutor(64) as pool,
+    ):
 
         def post(_: int) -> int:
-            return httpx.post(f"{server.url}/predict", files={"file": body}, timeout=60).status_code
+            return client.post("/predict", files={"file": body}).status_code
 
-        httpx.post(f"{server.url}/predict", files={"file": body}, timeout=60).raise_for_status()
+        client.post("/predict", files={"file": body}).raise_for_status()
         before = memory(server.pid, "VmRSS")
-        with ThreadPoolExecutor(64) as pool:
-            statuses = Counter(pool.map(post, range(64)))
+        statuses = Counter(pool.map(post, range(64)))
         assert set(statuses) == {200, 503}
         assert statuses[200] >= 2
         assert memory(server.pid, "VmRSS") < before + 286  # MiB
-        assert httpx.get(f"{server.url}/readyz").status_code == 200
+        assert client.get("/readyz").status_code == 200

@@ -72,17 +72,16 @@ def test_an_engine_that_keeps_failing_ends_the_process(seven: Grey, tmp_path: Pa
 def test_many_failures_start_one_series_of_probes() -> None:
     """The engine is probed once per interval, however often it fails. Closing ends the probes."""
     probes: list[float] = []
-    two_probes = asyncio.Event()
-
-    def probe() -> None:
-        probes.append(time.monotonic())
-        if len(probes) == 2:
-            loop.call_soon_threadsafe(two_probes.set)
-        raise EngineFailedError("still")
 
     async def fail_often() -> None:
-        nonlocal loop
-        loop = asyncio.get_running_loop()
+        loop, two_probes = asyncio.get_running_loop(), asyncio.Event()
+
+        def probe() -> None:
+            probes.append(time.monotonic())
+            if len(probes) == 2:
+                loop.call_soon_threadsafe(two_probes.set)
+            raise EngineFailedError("still")
+
         health = EngineHealth(probe, 60, lambda status: pytest.fail("the process ended"), probe_interval_s=0.1)
         assert not health.failing
         for _ in range(100):
@@ -92,7 +91,6 @@ def test_many_failures_start_one_series_of_probes() -> None:
         assert health.failing
         await health.close()
 
-    loop: asyncio.AbstractEventLoop
     asyncio.run(fail_often())
     assert len(probes) == 2
     assert probes[1] - probes[0] >= 0.1

@@ -1,1 +1,1 @@
-"""observability."""
+"""Tests of app/observability."""

@@ -1,1 +1,1 @@
-"""recognition."""
+"""Tests of app/recognition."""

@@ -102,7 +102,7 @@ def test_a_worker_that_cannot_start_leaves_the_others_running(
         wait_for(lambda: len(workers_of(server)) == 2 and server.log.read_text().count("is ready on") == 2)
         folder.rename(tmp_path / "away")
         os.kill(min(workers_of(server)), signal.SIGKILL)
-        wait_for(lambda: "no model folder is there" in server.log.read_text())
+        wait_for(lambda: "model folder not found" in server.log.read_text())
         for _ in range(10):
             httpx.post(f"{server.url}/predict", files={"file": png(seven)}).raise_for_status()
         (tmp_path / "away").rename(folder)
@@ -128,7 +128,7 @@ def test_sigterm_ends_all_workers() -> None:
 
 def test_a_model_that_cannot_be_loaded_stops_the_service() -> None:
     """Workers that cannot start are not restarted forever."""
-    with pytest.raises(RuntimeError, match="no model folder is there"), running("--workers", "2", "--model", "/none"):
+    with pytest.raises(RuntimeError, match="model folder not found"), running("--workers", "2", "--model", "/none"):
         pass
 
 

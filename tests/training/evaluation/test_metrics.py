@@ -46,7 +46,7 @@ def test_acceptance_is_counted_at_the_thresholds() -> None:
 
 
 def test_calibration_error_is_the_gap_between_doubt_and_error() -> None:
-    """True probabilities have nearly no calibration error. Overstated ones have the error by which they are overstated."""
+    """True probabilities have nearly no calibration error. Overstated ones have as much as they are overstated."""
     generator = np.random.default_rng(0)
     confidence = generator.uniform(0.3, 1.0, 60_000).astype(np.float32)
     is_correct = generator.uniform(size=60_000) < confidence

@@ -79,9 +79,9 @@ def test_a_model_that_misreads_its_golden_digits_is_not_served(released: ModelFo
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
-        ({"DIGITS_MODEL": "/nowhere"}, "no model folder is there"),
-        ({"DIGITS_DEVICE": "cuda:9"}, "cuda:9 was asked for"),
-        ({"DIGITS_ENGINE": "onnxruntime", "DIGITS_DEVICE": "cuda"}, "runs on the CPU alone"),
+        ({"DIGITS_MODEL": "/nowhere"}, "model folder not found"),
+        ({"DIGITS_DEVICE": "cuda:9"}, "cuda:9 is not available"),
+        ({"DIGITS_ENGINE": "onnxruntime", "DIGITS_DEVICE": "cuda"}, "runs only on the CPU"),
     ],
 )
 def test_a_missing_model_or_device_fails_the_start(environment: dict[str, str], message: str) -> None:
