@@ -47,7 +47,7 @@ class InputInfo(PageInfo):
 
     normalized: Annotated[bool, Field(description="whether it was cut out, resized and centred like MNIST's digits")]
     box: Annotated[
-        BoxInfo | None, Field(description="where the digit is; null if it was not searched for or there is none")
+        BoxInfo | None, Field(description="where the digit is; null if it was not searched for, or without ink")
     ]
 
 

@@ -57,7 +57,7 @@ def select_digits(page: Page, scores: Sequence[Score]) -> list[list[Candidate]]:
 
 
 def read_number(data: bytes, max_pixels: int, engine: Engine, thresholds: Thresholds, model: str) -> Reading:
-    """Take all the steps at once, for callers that have an engine and no service.
+    """Do all the steps at once, for callers that have an engine and no service.
 
     Raises:
         RequestError: See ``open_image`` and ``open_page``.
