@@ -206,7 +206,8 @@ def test_the_document_has_every_metric_and_alert(server: Server) -> None:
     """docs/monitoring.md has exactly the metrics that the service exports and the alerts that the rules define."""
     text = (ROOT / "docs" / "monitoring.md").read_text()
     counts = text.partition("## Metrics")[2].partition("\n## ")[0]
-    documented = {name for row in re.findall(r"^\| (`.*?`) \|", counts, re.M) for name in re.findall(r"`([a-z_]+)", row)}
+    rows = re.findall(r"^\| (`.*?`) \|", counts, re.M)
+    documented = {name for row in rows for name in re.findall(r"`([a-z_]+)", row)}
     assert documented == {re.sub("_(bucket|count|sum)$", "", name) for name in exported_names(server)}
     alerts = text.partition("## Alerts")[2].partition("\n## ")[0]
     assert re.findall(r"^\| `(\w+)` \|", alerts, re.M) != []

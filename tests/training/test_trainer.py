@@ -29,6 +29,7 @@ def weights(run: torch.nn.Module) -> torch.Tensor:
     return torch.cat([value.flatten().double() for value in run.state_dict().values()])
 
 
+@pytest.mark.training
 def test_a_small_network_learns_to_read(parts: tuple[Digits, Digits]) -> None:
     """A few epochs on 600 digits, made of 20, are enough to read nearly all held-out ones."""
     run = fit(SMALL, *parts, seed=0)
@@ -38,6 +39,7 @@ def test_a_small_network_learns_to_read(parts: tuple[Digits, Digits]) -> None:
     assert run.history[-1].loss < run.history[0].loss
 
 
+@pytest.mark.training
 def test_a_seed_repeats(parts: tuple[Digits, Digits]) -> None:
     """On a CPU, the same seed gives exactly the same weights, and another seed gives others."""
     recipe = vary(epochs=1)
@@ -46,6 +48,7 @@ def test_a_seed_repeats(parts: tuple[Digits, Digits]) -> None:
     assert not torch.equal(weights(first), weights(other))
 
 
+@pytest.mark.training
 def test_a_resumed_run_ends_as_if_never_stopped(parts: tuple[Digits, Digits], tmp_path: Path) -> None:
     """Interrupted in the third epoch and resumed, a run ends with the weights and history of an uninterrupted one."""
     recipe = vary(epochs=4)
@@ -66,6 +69,7 @@ def test_a_resumed_run_ends_as_if_never_stopped(parts: tuple[Digits, Digits], tm
     assert [epoch.epoch for epoch in shown] == [1, 2, 3, 4]
 
 
+@pytest.mark.training
 def test_an_interrupted_run_can_be_used_as_it_is(parts: tuple[Digits, Digits], tmp_path: Path) -> None:
     """The checkpoint of the last complete epoch has the network that would be kept."""
     checkpoint = tmp_path / "checkpoint.pt"
@@ -75,6 +79,7 @@ def test_an_interrupted_run_can_be_used_as_it_is(parts: tuple[Digits, Digits], t
     assert (kept.recipe, kept.seed, kept.history) == (run.recipe, run.seed, run.history)
 
 
+@pytest.mark.training
 def test_another_run_s_checkpoint_is_refused(parts: tuple[Digits, Digits], tmp_path: Path) -> None:
     """Resuming with another recipe or seed is an error."""
     checkpoint = tmp_path / "checkpoint.pt"
@@ -84,6 +89,7 @@ def test_another_run_s_checkpoint_is_refused(parts: tuple[Digits, Digits], tmp_p
             fit(recipe, *parts, seed=seed, checkpoint=checkpoint, resume=True)
 
 
+@pytest.mark.training
 def test_the_last_smaller_batch_is_trained_on(parts: tuple[Digits, Digits]) -> None:
     """An epoch leaves out no digit: 600 digits in batches of 250 are three steps."""
     steps: list[Step] = []
@@ -119,6 +125,7 @@ def test_a_missing_cuda_device_is_refused() -> None:
         select_device("cuda")
 
 
+@pytest.mark.training
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 def test_training_on_cuda_learns(parts: tuple[Digits, Digits]) -> None:
     """The same loop on a CUDA device learns to read nearly all held-out digits."""
@@ -133,6 +140,7 @@ def test_a_stored_recipe_can_be_rebuilt(name: str) -> None:
     assert from_dict(asdict(RECIPES[name])) == RECIPES[name]
 
 
+@pytest.mark.training
 def test_outliers_are_augmented_like_digits(parts: tuple[Digits, Digits], monkeypatch: pytest.MonkeyPatch) -> None:
     """Outliers go through the same augmentation in the same batch, so resampling does not give them away."""
     counts: list[int] = []
@@ -147,6 +155,7 @@ def test_outliers_are_augmented_like_digits(parts: tuple[Digits, Digits], monkey
     assert run.network.head.weight[10].abs().max() > 0  # the logit of "anything else" has learnt
 
 
+@pytest.mark.training
 def test_without_outliers_the_eleventh_logit_stays_at_zero(parts: tuple[Digits, Digits]) -> None:
     """A network that has seen only digits keeps its eleventh logit at 0."""
     network = fit(vary(epochs=1), *parts, seed=0).network
@@ -154,6 +163,7 @@ def test_without_outliers_the_eleventh_logit_stays_at_zero(parts: tuple[Digits, 
     assert network.head.bias[10] == 0
 
 
+@pytest.mark.training
 def test_l1_shrinks_weights(parts: tuple[Digits, Digits]) -> None:
     """With a heavy penalty on absolute values, more weights end near 0."""
 
@@ -162,4 +172,4 @@ def test_l1_shrinks_weights(parts: tuple[Digits, Digits]) -> None:
         values = torch.cat([p.detach().flatten() for p in network.parameters() if p.ndim > 1])
         return float((values.abs() < 1e-3).float().mean())
 
-    assert share_near_zero(1e-3) > 2 * share_near_zero(0.0)
+    assert share_near_zero(3e-3) > 2 * share_near_zero(0.0)

@@ -1,5 +1,6 @@
 """Corruptions change each digit, and in the same way each time."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,12 @@ import torch
 
 from app.inference.model_folder import ModelFolder
 from tests.support.pictures import Grey
+from tests.support.small_training import write_small_mnist
 from training.__main__ import main
+from training.commands import robustness
 from training.data.corruptions import CORRUPTIONS, corrupt
 from training.data.mnist import Digits
+from training.recipes import FAST
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
@@ -27,13 +31,21 @@ def test_a_corruption_changes_each_digit_and_always_alike(name: str, digits: lis
     assert torch.equal(corrupted.images, corrupt(originals, name).images)
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_column_per_model(
-    data_dir: Path, released: ModelFolder, capsys: pytest.CaptureFixture[str]
+    released: ModelFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each set of digits is a row, each model a column. The mean of the corruptions is the last row."""
+    """Each set of digits is a row, each model a column. The mean of the corruptions is the last row.
+
+    USPS is not there, and is left out.
+    """
+    write_small_mnist(tmp_path, train=1_000, test=10)
+    monkeypatch.setattr(robustness, "FAST", replace(FAST, hold_out=200))
     textbook = released.folder.parent / "textbook-1.0.0"
-    assert main(["robustness", str(released.folder), str(textbook), "--data-dir", str(data_dir)]) == 0
+    assert main(["robustness", str(released.folder), str(textbook), "--data-dir", str(tmp_path)]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert lines[0][:2] == ["Left", "out:"]
+    lines = lines[next(index for index, line in enumerate(lines) if line[0] == "digits") :]
     assert lines[0][1:] == [released.folder.name, textbook.name]
     assert [" ".join(line[:-2]) for line in lines[2:]][-len(CORRUPTIONS) - 1 :] == [
         *CORRUPTIONS,

@@ -22,7 +22,7 @@ def golden(digits: list[tuple[int, Grey]]) -> Digits:
 
 
 def test_a_perfect_score_has_an_auroc_of_one(released: ModelFolder, golden: Digits) -> None:
-    """Digits cannot be told from themselves, and are accepted. Blank pictures are told from digits, and refused."""
+    """Digits look like themselves, and are accepted. Blank pictures have a lower score than any digit, and are refused."""
     sets = {"digits": golden.images.numpy(), "blanks": np.full((50, 28, 28), 40, np.uint8)}
     result = measure_refusal(released, golden, sets)
     for score in SCORES:
@@ -34,7 +34,7 @@ def test_a_perfect_score_has_an_auroc_of_one(released: ModelFolder, golden: Digi
 
 
 def test_pictures_that_look_like_digits_are_false_accepts(released: ModelFolder, golden: Digits) -> None:
-    """A set that is half digits and half blanks is accepted by half, and told from digits by half."""
+    """Of a set with as many digits as blanks, half is accepted, and half has a lower score than the digits."""
     half = np.concatenate([golden.images.numpy(), np.full((20, 28, 28), 40, np.uint8)])
     result = measure_refusal(released, golden, {"half": half})["half"]
     assert result["accepted"] == pytest.approx(0.5, abs=0.01)
