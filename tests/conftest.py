@@ -3,7 +3,9 @@
 This file must not import torch: the quick tests of the service run on the base install.
 """
 
+import functools
 import os
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +20,14 @@ from app.inference.model_folder import ModelFolder
 from app.settings import released_model
 from tests.support.pictures import png
 from tests.support.running import Server, running
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_tls_context() -> Iterator[None]:
+    """Share one TLS context. ``httpx.get`` and the like create one per call, which takes 30 ms, even for plain HTTP."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", functools.cache(ssl.create_default_context))
+        yield
 
 
 @pytest.fixture(scope="session")

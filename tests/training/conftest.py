@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from app.inference.model_folder import ModelFolder
-from tests.support.small_training import load_early_run, make_small_parts
+from tests.support.small_training import load_early_run, make_similar_run, make_small_parts
 from training.data.mnist import Digits
-from training.export.model_writer import export_run
+from training.export.model_writer import export_cascade, export_run
 from training.runs import Run
 
 
@@ -34,3 +34,12 @@ def small_model(
 ) -> ModelFolder:
     """That network in a model folder."""
     return export_run(early_run, *small_parts, tmp_path_factory.mktemp("models") / "small-1.2.3", "1.2.3")
+
+
+@pytest.fixture(scope="session")
+def small_cascade(
+    early_run: Run, small_parts: tuple[Digits, Digits], tmp_path_factory: pytest.TempPathFactory
+) -> ModelFolder:
+    """A cascade: that network as the fast one, and a committee of it (seed 0) and a similar one (seed 1)."""
+    careful = [early_run, make_similar_run(early_run, 1)]
+    return export_cascade(early_run, careful, *small_parts, tmp_path_factory.mktemp("models") / "pair-1.0.0", "1.0.0")

@@ -1,5 +1,6 @@
 """``python -m training`` as a person types it: train, interrupt, resume, export, evaluate, write the card."""
 
+import io
 import json
 import os
 import shutil
@@ -7,15 +8,19 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.support.running import ROOT, run_app
-from tests.support.small_training import make_similar_run, write_small_mnist
+from tests.support.small_training import SMALL, make_similar_run, write_small_mnist
 from training.__main__ import COMMANDS, main
+from training.console import console
 from training.data.mnist import Digits
 from training.export.model_writer import export_run
+from training.recipes import RECIPES
 from training.runs import Run
 
 # Runs a command with the recipes of the repository and a small one that takes seconds.
@@ -57,7 +62,7 @@ def trained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Such a folder with a model that was trained, evaluated and described by one command. Tests must not change it."""
     folder = tmp_path_factory.mktemp("trained")
     write_small_mnist(folder / "data", train=1000, test=100)
-    done = run_training(folder, "train", "--recipe", "small", "--output", "models/small-1.0.0", "--test")
+    done = run_process(folder, "train", "--recipe", "small", "--output", "models/small-1.0.0", "--test")
     assert done.returncode == 0, done.stderr
     (folder / "stdout").write_text(done.stdout)
     return folder
@@ -73,8 +78,18 @@ def environment(folder: Path) -> dict[str, str]:
     return {**os.environ, **changes, "OMP_NUM_THREADS": "1"}
 
 
-def run_training(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+@dataclass(frozen=True)
+class Done:
+    """The result of a command."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run_process(folder: Path, *arguments: str) -> Done:
+    """Run a command in a folder, in a process of its own."""
+    done = subprocess.run(
         command(*arguments),
         cwd=folder,
         env=environment(folder),
@@ -83,6 +98,19 @@ def run_training(folder: Path, *arguments: str) -> subprocess.CompletedProcess[s
         timeout=120,
         check=False,
     )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def run_here(folder: Path, *arguments: str) -> Done:
+    """Run a command in a folder, in this process. This saves the seconds that importing torch takes."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(stdout), redirect_stderr(stderr):
+        patch.chdir(folder)
+        patch.setenv("DIGITS_DATA_DIR", str(folder / "data"))
+        patch.setitem(RECIPES, "small", SMALL)
+        patch.setattr(console, "width", 200)
+        returncode = main(arguments)
+    return Done(returncode, stdout.getvalue(), stderr.getvalue())
 
 
 @pytest.mark.slow
@@ -135,14 +163,14 @@ def test_ctrl_c_keeps_the_last_epoch_which_can_be_resumed_or_used(folder: Path) 
     assert "python -m training export runs/long.training --output runs/long" in stdout
     assert not (folder / "runs" / "long").exists()
 
-    again = run_training(folder, *arguments)
+    again = run_here(folder, *arguments)
     assert again.returncode == 1
     assert "--resume" in again.stderr
 
-    used = run_training(folder, "export", "runs/long.training", "--output", "runs/short-0.1.0")
+    used = run_here(folder, "export", "runs/long.training", "--output", "runs/short-0.1.0")
     assert used.returncode in (0, 1), used.stderr  # after one or two epochs it may not read ten digits surely
     if used.returncode == 0:
-        refused = run_training(folder, "evaluate", "runs/short-0.1.0")
+        refused = run_here(folder, "evaluate", "runs/short-0.1.0")
         assert refused.returncode == 1
         assert "only for finished runs" in refused.stderr
 
@@ -157,13 +185,13 @@ def test_a_reference_is_added_by_one_command(trained_folder: Path, tmp_path: Pat
     values = json.loads(before)
     assert values.pop("reference")["digits"] == 200
     manifest.write_text(json.dumps(values))
-    done = run_training(tmp_path, "reference", "models/small-1.0.0")
+    done = run_here(tmp_path, "reference", "models/small-1.0.0")
     assert (done.returncode, done.stderr) == (0, "")
     assert "the reference of 200 held-out digits" in done.stdout
     assert manifest.read_text() == before
     values["training"]["data"]["held_out"] = 0
     manifest.write_text(json.dumps(values))
-    done = run_training(tmp_path, "reference", "models/small-1.0.0")
+    done = run_here(tmp_path, "reference", "models/small-1.0.0")
     assert done.returncode == 1
     assert "No digits were held out" in done.stderr
     assert "Traceback" not in done.stderr
@@ -176,9 +204,7 @@ def test_two_runs_become_a_cascade_that_is_served(
     """One command makes a cascade of two runs. Each of its networks can also serve alone."""
     for seed, run in enumerate((early_run, make_similar_run(early_run, 1))):
         export_run(run, *small_parts, folder / "runs" / f"small-{seed}", "0.0.0")
-    done = run_training(
-        folder, "cascade", "runs/small-0", "runs/small-0", "runs/small-1", "--output", "models/both-2.0.0"
-    )
+    done = run_here(folder, "cascade", "runs/small-0", "runs/small-0", "runs/small-1", "--output", "models/both-2.0.0")
     assert done.returncode == 0, done.stderr
     assert "The careful network reads" in done.stdout
     model = str(folder / "models" / "both-2.0.0")
@@ -196,12 +222,11 @@ def test_two_runs_become_a_cascade_that_is_served(
     assert "this model has no fast network, only small" in refused.stderr
 
 
-def test_without_data_the_error_says_what_to_do(tmp_path: Path) -> None:
+def test_without_data_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One line names the folder and the files, without a traceback. The test cuts off the network, if there is one."""
-    blocked = {**environment(tmp_path), "http_proxy": "http://127.0.0.1:1", "https_proxy": "http://127.0.0.1:1"}
-    done = subprocess.run(
-        command("train", "--recipe", "small"), cwd=tmp_path, env=blocked, capture_output=True, text=True, check=False
-    )
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    done = run_here(tmp_path, "train", "--recipe", "small")
     assert done.returncode == 1
     assert "train-images-idx3-ubyte" in done.stderr
     assert str(Path("data") / "MNIST" / "raw") in done.stderr

@@ -17,6 +17,7 @@ from training.data.other_datasets import load_usps
 from training.errors import DataError
 from training.evaluation.metrics import score_all
 from training.export.model_writer import NetworkToExport, write_model
+from training.export.saved_runs import load_network
 from training.finetune import finetune, hold_out_own, load_runs, measure_accuracy, mix_with_mnist, read_folder
 
 
@@ -107,18 +108,17 @@ def test_the_fast_network_adapts_to_usps(released: ModelFolder, data_dir: Path, 
     assert model_folder.load(tmp_path / "mine-1.0.0").manifest.id == "mine-1.0.0"
 
 
+@pytest.mark.slow
 @pytest.mark.training
-def test_a_cascade_is_adapted_whole(
-    small_model: ModelFolder, small_parts: tuple[Digits, Digits], tmp_path: Path
+def test_both_networks_of_a_cascade_are_adapted(
+    small_cascade: ModelFolder, small_parts: tuple[Digits, Digits], tmp_path: Path
 ) -> None:
     """Every network of a model is trained further, and the model is calibrated again."""
-    (run,) = load_runs(small_model).values()
-    network = NetworkToExport(run.network, run.recipe.architecture, run.recipe.config, "fp32")
-    both = write_model(
-        "both", "1.0.0", {"fast": network, "careful": network}, [run], *small_parts, tmp_path / "both-1.0.0"
-    )
-    made = finetune(both, small_parts[1], small_parts, tmp_path / "mine-0.1.0", "mine", "0.1.0", epochs=1)
-    assert set(made.manifest.networks) == {"fast", "careful"}
-    assert made.manifest.calibration["torch"].cascade
-    images = small_parts[1].images.numpy()
-    assert score_all(open_engine(made, "onnxruntime", "cpu"), images).probabilities.shape == (200, 10)
+    adapted = finetune(small_cascade, small_parts[1], small_parts, tmp_path / "mine-0.1.0", "mine", "0.1.0", epochs=1)
+    assert set(adapted.manifest.networks) == {"fast", "careful"}
+    assert adapted.manifest.calibration["torch"].cascade
+    images = small_parts[1].images
+    for name in ("fast", "careful"):
+        before, after = (load_network(model, name).logits(images) for model in (small_cascade, adapted))
+        assert not torch.allclose(before, after, atol=0.1)
+    assert score_all(open_engine(adapted, "onnxruntime", "cpu"), images.numpy()).probabilities.shape == (200, 10)

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from training.commands.options import Subparsers, add_command, add_device, select_recipe
+from training.commands.options import Subparsers, add_command, select_recipe
 from training.errors import EvaluationError
 from training.recipes import RECIPES
 
@@ -38,7 +38,7 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument("--recipe", choices=RECIPES, default="fast", help="with --kfold [default: fast]")
     parser.add_argument("--epochs", type=int, help="with --kfold: number of epochs [default: the recipe's]")
     parser.add_argument("--seed", type=int, default=0, help="with --kfold [default: 0]")
-    add_device(parser)
+    parser.add_argument("--device", default="auto", help="with --kfold: auto, cpu, cuda or cuda:N [default: auto]")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -47,7 +47,7 @@ def brighten(images: Tensor, generator: Generator) -> Tensor:
 def invert_sides(images: Tensor, generator: Generator) -> Tensor:
     """Invert a band along the left and the right side."""
     corrupted = images.clone()
-    for columns in (slice(0, 5), slice(23, 28)):
+    for columns in (slice(0, 5), slice(IMAGE_SIZE - 5, IMAGE_SIZE)):
         corrupted[:, :, columns] = 255 - corrupted[:, :, columns]
     return corrupted
 

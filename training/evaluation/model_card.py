@@ -82,7 +82,7 @@ def render_card(manifest: Manifest, split: str, metrics: dict[str, Any], plots: 
     lines += [
         "## Data",
         "",
-        "MNIST, by LeCun, Cortes and Burges, CC BY-SA 3.0. The weights have this project's licence, Apache-2.0.",
+        "MNIST, by LeCun, Cortes and Burges, CC BY-SA 3.0. The weights are under this project's licence, Apache-2.0.",
         "",
     ]
     return "\n".join(lines)
@@ -119,9 +119,9 @@ def render_cascade(manifest: Manifest) -> list[str]:
         return []
     exits_early = manifest.networks["careful"].first
     return [
-        f"The fast network reads every picture. Its answer counts from a confidence of {cascade.gate.confidence} and a "
-        f"typicality of {cascade.gate.typicality}. The careful network reads the rest: {cascade.passed_on:.1%} of "
-        f"held-out digits.",
+        f"The fast network reads every picture. Its answer counts if its confidence is at least "
+        f"{cascade.gate.confidence} and its typicality at least {cascade.gate.typicality}. The careful network reads "
+        f"the other pictures, {cascade.passed_on:.1%} of held-out digits.",
         *(["If its two lightest members are sure, ONNX Runtime does not run the others."] if exits_early else []),
         "",
     ]

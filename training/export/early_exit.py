@@ -49,7 +49,7 @@ decide (float[N, F] first) => (float[N, 11] first_logits, bool[N] open, bool any
 }}
 """
 GATHER = """
-gather (bool[N] open, float[N, F] first, float[N, 1, 28, 28] pictures) => (float[M, F] open_first) {
+gather (bool[N] open, float[N, F] first, float[N, 1, H, W] pictures) => (float[M, F] open_first) {
     open_places = NonZero (open)
     rows = Transpose <perm = [1, 0]> (open_places)
     open_pictures = GatherND (pictures, rows)

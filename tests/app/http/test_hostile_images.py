@@ -217,6 +217,7 @@ def test_a_truncated_file_does_no_harm(kind: str, server: Server, seven: Grey) -
     assert {400, 415, 422} <= seen <= {200, 400, 415, 422}
 
 
+@pytest.mark.slow
 def test_many_of_the_largest_pictures_at_once_stay_within_their_memory(server: Server, seven: Grey) -> None:
     """Of 64 pictures with 25 megapixels each, in the mode that needs most memory, some are read and the others refused.
     A digit is read meanwhile."""

@@ -1,5 +1,6 @@
 """The metrics: by Prometheus's own parser and linter, for each way to send a picture, and of all workers."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -59,12 +60,8 @@ def test_each_way_to_send_a_picture_is_counted(server: Server, digits: Digits, s
     Blank pictures are not read, so they are not counted. Neither are the candidates of a page that were not selected.
     """
     ink = float(seven.mean()) / 255
-    tensor = {
-        "name": "images",
-        "shape": [4, 28, 28],
-        "datatype": "UINT8",
-        "data": np.stack([seven] * 4).ravel().tolist(),
-    }
+    images = np.stack([seven] * 4)
+    tensor = {"name": "images", "shape": [4, 28, 28], "datatype": "UINT8"}
 
     def post(path: str) -> None:
         httpx.post(server.url + path, files={"file": png(seven)}).raise_for_status()
@@ -73,15 +70,23 @@ def test_each_way_to_send_a_picture_is_counted(server: Server, digits: Digits, s
         files = [("file", (f"{number}.png", picture)) for number, picture in enumerate(pictures)]
         httpx.post(f"{server.url}/predict/batch", files=files).raise_for_status()
 
-    def post_tensor() -> None:
-        httpx.post(f"{server.url}/v2/models/digitnet/infer", json={"inputs": [tensor]}).raise_for_status()
+    def post_json_tensor() -> None:
+        inputs = [tensor | {"data": images.ravel().tolist()}]
+        httpx.post(f"{server.url}/v2/models/digitnet/infer", json={"inputs": inputs}).raise_for_status()
+
+    def post_binary_tensor() -> None:
+        head = json.dumps({"inputs": [tensor | {"parameters": {"binary_data_size": images.nbytes}}]}).encode()
+        headers = {"Inference-Header-Content-Length": str(len(head))}
+        url = f"{server.url}/v2/models/digitnet/infer"
+        httpx.post(url, content=head + images.tobytes(), headers=headers).raise_for_status()
 
     blank = png(np.zeros((28, 28), np.uint8))
     ways: list[tuple[int, Callable[[], object]]] = [
         (1, lambda: post("/predict")),
         (1, lambda: post("/predict?preview=true")),
         (3, lambda: post_batch([png(seven), blank, b"no picture", png(seven), png(seven)])),
-        (4, post_tensor),
+        (4, post_json_tensor),
+        (4, post_binary_tensor),
         (0, lambda: httpx.post(f"{server.url}/predict", files={"file": blank})),
     ]
     for count, send in ways:

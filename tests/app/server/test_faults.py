@@ -24,6 +24,8 @@ from tests.support.running import METRICS_DELAY_S, ROOT, Server, clean_environme
 
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 
+pytestmark = pytest.mark.slow  # each starts a server of its own
+
 
 def can_run(*command: str) -> bool:
     """Return whether this machine has a command and allows it, such as one that creates a namespace."""

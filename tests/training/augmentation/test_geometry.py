@@ -42,7 +42,7 @@ def test_the_result_is_on_the_same_scale(images: Tensor) -> None:
     distorted = distort(images, ALL)
     assert (distorted.shape, distorted.dtype) == (images.shape, torch.float32)
     assert distorted.min() >= 0
-    assert distorted.max() <= 255
+    assert distorted.max() <= 255.01  # resampling may round up, depending on the CPU
     assert (distorted - images).abs().mean() > 5
 
 

@@ -7,7 +7,13 @@ from training.data.out_of_distribution import OUT_OF_DISTRIBUTION, make_noise, m
 from training.errors import DataError
 
 
-@pytest.mark.parametrize("name", OUT_OF_DISTRIBUTION)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if "letters" in name else ())  # normalises a thousand pictures
+        for name in OUT_OF_DISTRIBUTION
+    ],
+)
 def test_each_set_has_pictures_in_the_convention(name: str) -> None:
     """uint8 (N, 28, 28), hundreds of pictures, the same each time."""
     try:

@@ -22,8 +22,11 @@ def test_pruning_removes_the_smallest_weights(early_run: Run) -> None:
 
 
 @pytest.mark.slow
-def test_each_version_is_measured(early_run: Run, small_parts: tuple[Digits, Digits]) -> None:
+def test_each_version_is_measured(
+    early_run: Run, small_parts: tuple[Digits, Digits], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Folding changes no reading, int8 makes the file smaller, and every version has its row."""
+    monkeypatch.setattr("training.evaluation.compression.ROUNDS", 1)
     training, held_out = small_parts
     rows = list(measure_compression(early_run.network, training, held_out))
     assert len(rows) == 3 + 2 * len(PRUNED_SHARES)

@@ -22,7 +22,7 @@ def golden(digits: list[tuple[int, Grey]]) -> Digits:
 
 
 def test_a_perfect_score_has_an_auroc_of_one(released: ModelFolder, golden: Digits) -> None:
-    """Digits look like themselves, and are accepted. Blank pictures have a lower score than any digit, and are refused."""
+    """Digits look like themselves, and are accepted. Blank pictures score below every digit, and are refused."""
     sets = {"digits": golden.images.numpy(), "blanks": np.full((50, 28, 28), 40, np.uint8)}
     result = measure_refusal(released, golden, sets)
     for score in SCORES:

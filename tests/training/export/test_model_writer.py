@@ -15,7 +15,7 @@ from training.data.mnist import Digits
 from training.errors import ExportError
 from training.evaluation.metrics import ENGINES, score_all
 from training.export import onnx_graph
-from training.export.model_writer import NetworkToExport, export_cascade, export_run, write_model
+from training.export.model_writer import NetworkToExport, export_run, write_model
 from training.export.saved_runs import load_run
 from training.runs import Run
 
@@ -75,13 +75,14 @@ def test_with_a_fallback_a_poor_quantisation_stays_in_fp32(
     np.testing.assert_allclose(ours.probabilities, theirs.probabilities, atol=1e-4)
 
 
-def test_a_cascade_is_one_model_folder(early_run: Run, small_parts: tuple[Digits, Digits], tmp_path: Path) -> None:
+def test_a_cascade_is_one_model_folder(
+    early_run: Run, small_cascade: ModelFolder, small_parts: tuple[Digits, Digits]
+) -> None:
     """It has two networks with two files each, which read together by default and alone by name.
 
     The committee gives the mean of its members' logits.
     """
-    other = make_similar_run(early_run, 1)
-    model = export_cascade(early_run, [early_run, other], *small_parts, tmp_path / "pair-1.0.0", "1.0.0")
+    model, other = small_cascade, make_similar_run(early_run, 1)
     assert set(model.contents) == {"fast.onnx", "fast.safetensors", "careful.onnx", "careful.safetensors"}
     assert [run["seed"] for run in model.manifest.training["runs"]] == [0, 0, 1]
     images = small_parts[1].images

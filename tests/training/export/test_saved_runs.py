@@ -32,19 +32,22 @@ def test_a_model_folder_can_be_exported_again(
 
 
 def test_a_committee_can_be_used_in_another_cascade(
-    early_run: Run, small_model: ModelFolder, small_parts: tuple[Digits, Digits], tmp_path: Path
+    early_run: Run,
+    small_model: ModelFolder,
+    small_cascade: ModelFolder,
+    small_parts: tuple[Digits, Digits],
+    tmp_path: Path,
 ) -> None:
     """Split and joined again beside another fast network, it answers as before, and its runs are recorded.
 
     The same holds for the fast network beside another committee.
     """
     other = make_similar_run(early_run, 1)
-    first = export_cascade(early_run, [early_run, other], *small_parts, tmp_path / "pair-1.0.0", "1.0.0")
-    members = load_committee_runs(first.folder)
+    members = load_committee_runs(small_cascade.folder)
     assert [(member.recipe, member.seed) for member in members] == [(EARLY, 0), (EARLY, 1)]
     second = export_cascade(other, members, *small_parts, tmp_path / "pair-1.1.0", "1.1.0")
     assert [run["seed"] for run in second.manifest.training["runs"]] == [1, 0, 1]
-    ours, theirs = (load_network(model, "careful").logits(small_parts[1].images) for model in (second, first))
+    ours, theirs = (load_network(model, "careful").logits(small_parts[1].images) for model in (second, small_cascade))
     torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
     fast = load_fast_run(second.folder)
     assert fast.seed == 1

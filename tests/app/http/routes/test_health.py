@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
@@ -16,6 +17,8 @@ from app.inference.model_folder import ModelFolder
 from app.settings import Settings
 from tests.support.pictures import Grey, png
 from tests.support.running import ROOT, Server, clean_environment, run_app, running
+
+needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not in the base install")
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz"])
@@ -80,7 +83,7 @@ def test_a_model_that_misreads_its_golden_digits_is_not_served(released: ModelFo
     ("environment", "message"),
     [
         ({"DIGITS_MODEL": "/nowhere"}, "model folder not found"),
-        ({"DIGITS_DEVICE": "cuda:9"}, "cuda:9 is not available"),
+        pytest.param({"DIGITS_DEVICE": "cuda:9"}, "cuda:9 is not available", marks=[pytest.mark.slow, needs_torch]),
         ({"DIGITS_ENGINE": "onnxruntime", "DIGITS_DEVICE": "cuda"}, "runs only on the CPU"),
     ],
 )
@@ -93,9 +96,9 @@ def test_a_missing_model_or_device_fails_the_start(environment: dict[str, str], 
 
 
 @pytest.mark.slow
+@needs_torch
 def test_torch_can_serve_the_model() -> None:
     """With --engine torch, the service runs the checkpoint."""
-    pytest.importorskip("torch")
     with running("--engine", "torch", DIGITS_DEVICE="cpu") as server:
         info = httpx.get(f"{server.url}/info").json()
         assert (info["engine"], info["device"]) == ("torch", "cpu")

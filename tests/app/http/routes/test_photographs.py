@@ -31,6 +31,7 @@ def read_digit(data: bytes, engine: Engine) -> int:
     return probabilities.index(max(probabilities))
 
 
+@pytest.mark.slow
 def test_digits_on_paper_are_read(engine: Engine, digits: Digits) -> None:
     """At least 96 % of 200 synthetic photographs of the golden digits are read. benchmarks.pictures measures the
     figure."""
@@ -42,6 +43,7 @@ def test_digits_on_paper_are_read(engine: Engine, digits: Digits) -> None:
     assert right >= 192
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("options", "minimum"), [({}, 26), ({"touching": True}, 20), ({"boxed": True}, 24)])
 def test_numbers_on_paper_are_read(
     options: dict[str, bool], minimum: int, engine: Engine, digits: Digits, released: ModelFolder

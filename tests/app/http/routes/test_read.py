@@ -14,7 +14,7 @@ Digits = list[tuple[int, Grey]]
 
 
 def read(server: Server, data: bytes) -> httpx.Response:
-    return httpx.post(f"{server.url}/read", files={"file": data})
+    return httpx.post(f"{server.url}/read", files={"file": data}, timeout=20)
 
 
 def test_an_answer_is_complete(server: Server, digits: Digits) -> None:
