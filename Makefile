@@ -7,6 +7,7 @@ BASE := $(VENV)/.base
 TEST := $(VENV)/.test
 DEV := $(VENV)/.dev
 SCHEMA = $(VENV)/bin/check-jsonschema -q --builtin-schema
+PARALLEL = -n $(or $(JOBS),2) --dist loadscope --no-loadscope-reorder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -20,10 +21,12 @@ serve: $(BASE)  ## install the service and start it on http://127.0.0.1:8000 (DI
 	@exec $(VENV)/bin/python -m app serve
 
 test-fast: $(TEST)  ## run the quick tests of the service, without torch
-	@$(VENV)/bin/python -m pytest tests/app -n 2 -m "not slow and not container and not browser and not fuzz and not training"
+	@$(VENV)/bin/python -m pytest tests/app $(PARALLEL) -m "not slow and not serial and not browser and not fuzz"
 
-test: $(DEV)  ## run all tests
-	@$(VENV)/bin/python -m pytest
+# Each file runs in one process, in the order of the collection. Tests that measure times run alone afterwards.
+test: $(DEV)  ## run all tests (JOBS=2 processes at a time)
+	@$(VENV)/bin/python -m pytest $(PARALLEL) -m "not serial"
+	@$(VENV)/bin/python -m pytest -m serial
 
 coverage: $(DEV)  ## run all tests and measure branch coverage, including that of the processes they start
 	@$(VENV)/bin/python -m pytest --cov --cov-report=term-missing

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from app.imaging.ink import limit_opencv_threads
 from app.inference import model_folder
 from app.inference.engine_selection import open_engine
 from app.inference.engines import Engine
@@ -20,6 +21,16 @@ from app.inference.model_folder import ModelFolder
 from app.settings import released_model
 from tests.support.pictures import png
 from tests.support.running import Server, running
+
+# Tests run in parallel. Without these limits each process would use every core, and they would get in each other's way.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+limit_opencv_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the longest files first, so that no process still works on one when the others are done."""
+    markers = ("container", "fuzz", "training", "slow")
+    items.sort(key=lambda item: next((rank for rank, name in enumerate(markers) if item.get_closest_marker(name)), 9))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -338,6 +338,7 @@ def test_the_api_key_is_sent_and_a_wrong_one_ends_the_run(seven_png: Path, serve
 
 
 @pytest.mark.parametrize(("form", "ending"), [("json", "killed"), ("csv", "torn"), ("csv", "interrupted")])
+@pytest.mark.serial
 def test_an_interrupted_run_can_be_resumed(
     folder: Path, server: Server, tmp_path: Path, complete: dict[str, bytes], form: str, ending: str
 ) -> None:
@@ -370,6 +371,7 @@ def test_an_interrupted_run_can_be_resumed(
     assert output.read_bytes() == complete[form]
 
 
+@pytest.mark.serial
 def test_ctrl_c_without_a_file_explains_how_to_continue(folder: Path, server: Server, tmp_path: Path) -> None:
     """The answers so far are printed, and there is no traceback."""
     printed = tmp_path / "printed"

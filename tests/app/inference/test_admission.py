@@ -16,6 +16,8 @@ from tests.support.hostile import memory
 from tests.support.pictures import Grey, encode, png
 from tests.support.running import running
 
+pytestmark = pytest.mark.serial  # measures times
+
 
 def test_requests_enter_and_leave() -> None:
     """No more requests than the limit may wait. When one is answered, another may enter."""

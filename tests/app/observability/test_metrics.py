@@ -190,6 +190,7 @@ def test_each_worker_reports_the_sum_of_all_workers(digits: Digits) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.serial
 def test_the_queue_is_that_of_all_workers(seven: Grey) -> None:
     """With a slow engine, all but one or two of twelve requests wait. Each worker reports that, and later none."""
     flags = ("--workers", "2", "--batch-max", "1", "--deadline-ms", "60000")

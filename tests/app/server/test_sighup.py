@@ -14,6 +14,8 @@ from tests.app.server.test_workers import workers_of
 from tests.support.reloading import point_link, reload_model
 from tests.support.running import ROOT, running
 
+pytestmark = pytest.mark.serial  # measures times
+
 
 def test_each_worker_reloads_its_model(tmp_path: Path, released: ModelFolder) -> None:
     """SIGHUP to the supervisor reaches all workers. They stay the same processes."""

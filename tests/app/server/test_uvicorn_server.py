@@ -20,6 +20,8 @@ import pytest
 from tests.support.pictures import Grey, png
 from tests.support.running import ROOT, Server, running
 
+pytestmark = pytest.mark.serial  # measures times
+
 
 def wait_for_end(server: Server) -> float:
     """Wait until the process has ended. Return the seconds that it took."""

@@ -20,7 +20,7 @@ from app.inference.model_folder import ModelFolder
 from tests.support.pictures import Grey, png
 from tests.support.running import METRICS_DELAY_S, ROOT, Server, clean_environment, running
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.serial]
 
 
 @pytest.fixture(scope="module")

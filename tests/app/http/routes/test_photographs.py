@@ -136,6 +136,6 @@ def pictures(draw: st.DrawFn) -> bytes:
 @given(data=pictures(), path=st.sampled_from(["/predict", "/predict?normalize=always&preview=true", "/read"]))
 def test_any_picture_gets_an_answer_or_a_problem(server: Server, data: bytes, path: str) -> None:
     """It gets a 200, or a 4xx that says what is wrong, and never a 500."""
-    answer = httpx.post(server.url + path, files={"file": data})
+    answer = httpx.post(server.url + path, files={"file": data}, timeout=30)
     assert answer.status_code == 200 or 400 <= answer.status_code < 500
     assert answer.status_code == 200 or answer.headers["content-type"] == "application/problem+json"

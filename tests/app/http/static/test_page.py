@@ -27,7 +27,7 @@ from tests.support.examples import make_examples
 from tests.support.pictures import Grey, encode, png
 from tests.support.running import ROOT, Server, running
 
-pytestmark = needs_chromium
+pytestmark = [pytest.mark.browser, needs_chromium]
 NUMBER = ROOT / "docs/images/number.jpg"  # a photograph of 513912
 
 # Counts what the page asks, keeps the last body that it sent, and can hold the answers back.
@@ -590,7 +590,9 @@ def test_the_evidence_is_laid_over_what_the_network_saw(opened: tuple[Page, list
     diagonal = np.arange(28)
     np.testing.assert_allclose(after[diagonal, diagonal, 0], 0.6 * before[diagonal, diagonal, 0], atol=1)  # no evidence
     image = Image.open(io.BytesIO(base64.b64decode(bodies[0].partition(",")[2])))
-    np.testing.assert_array_equal(np.asarray(image), make_examples()["7.png"])  # what the network saw is what is explained
+    np.testing.assert_array_equal(
+        np.asarray(image), make_examples()["7.png"]
+    )  # what the network saw is what is explained
     page.get_by_label("Evidence for which digit").select_option("1")
     settle(page)
     assert addresses == ["explain", "explain?digit=1"]
