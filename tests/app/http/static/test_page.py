@@ -370,6 +370,7 @@ def tab_to(page: Page, selector: str) -> None:
     raise AssertionError(f"Tab does not come to {selector}")
 
 
+@pytest.mark.serial
 def test_everything_but_drawing_works_by_keyboard(opened: tuple[Page, list[str]], seven_png: Path) -> None:
     """With the keyboard alone: an example, a file, the switch, undo; the focus is always to be seen."""
     page, faults = opened
