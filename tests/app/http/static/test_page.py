@@ -1,4 +1,4 @@
-"""The front page, in a real browser against the real service: it is written on, shown pictures, and told of trouble.
+"""The front page, in a real browser against the real service: drawing, uploading pictures, and errors.
 
 Where the service cannot be brought to answer so (overload just then, evidence known pixel for pixel), Playwright
 answers in its place: those tests say "stub".
@@ -60,23 +60,23 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def opened(server: Server, browser: Browser) -> Iterator[tuple[Page, list[str]]]:
-    """The page, opened, and what goes wrong on it."""
+    """The opened page, and a list of everything that goes wrong on it."""
     with watching(browser, viewport={"width": 1000, "height": 900}) as (page, faults):
         page.add_init_script(WATCH)
         page.goto(f"{server.url}/")
         yield page, faults
 
 
-def digit(page: Page, text: str) -> None:
+def expect_digit(page: Page, text: str) -> None:
     expect(page.locator("#digit")).to_have_text(text)
 
 
-def state(page: Page, text: str) -> None:
+def expect_state(page: Page, text: str) -> None:
     expect(page.locator("#answer")).to_have_attribute("data-state", text)
 
 
-def until(page: Page, condition: str) -> None:
-    """Wait for something to hold in the page; Playwright's own way needs an eval, which the page's policy forbids."""
+def wait_for(page: Page, condition: str) -> None:
+    """Wait for a condition in the page. Playwright's own way needs eval, which the page's policy forbids."""
     deadline = time.monotonic() + 15
     while not page.evaluate(condition):
         assert time.monotonic() < deadline, condition
@@ -84,9 +84,9 @@ def until(page: Page, condition: str) -> None:
 
 
 def settle(page: Page) -> None:
-    """Wait until all that changed is answered."""
+    """Wait until every change has its answer."""
     page.wait_for_timeout(250)  # the page waits for 120 ms before it asks
-    until(page, "document.getElementById('answer').ariaBusy === 'false'")
+    wait_for(page, "document.getElementById('answer').ariaBusy === 'false'")
 
 
 def choose(page: Page, data: bytes, name: str = "picture.png", kind: str = "image/png") -> None:
@@ -94,7 +94,7 @@ def choose(page: Page, data: bytes, name: str = "picture.png", kind: str = "imag
 
 
 def sent(page: Page) -> bytes:
-    """The last picture that the page sent."""
+    """Return the last picture that the page sent."""
     script = "async () => Array.from(new Uint8Array(await watched.body.arrayBuffer()))"
     return bytes(page.evaluate(script))
 
@@ -114,13 +114,13 @@ def drop(page: Page, data: bytes, name: str, kind: str) -> None:
 
 
 def pixels(page: Page, canvas: str) -> Grey:
-    """What is on a canvas: (height, width, 4)."""
+    """Return the pixels of a canvas: (height, width, 4)."""
     data = page.evaluate("id => document.getElementById(id).toDataURL()", canvas)
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(data.partition(",")[2]))).convert("RGBA"))
 
 
 def problem(status: int, title: str, detail: str = "", headers: dict[str, str] | None = None) -> dict[str, Any]:
-    """What a stub answers for trouble."""
+    """Return the problem that a stub answers with."""
     body = {"type": "urn:stub", "title": title, "status": status, "detail": detail, "request_id": "stub-1"}
     return {
         "status": status,
@@ -129,21 +129,21 @@ def problem(status: int, title: str, detail: str = "", headers: dict[str, str] |
     }
 
 
-def refused(faults: list[str], status: int) -> bool:
-    """Whether nothing went wrong but that answers had this status, which browsers log as errors of the console."""
+def only_has_status(faults: list[str], status: int) -> bool:
+    """Return whether the only faults are answers with this status, which browsers log as console errors."""
     return bool(faults) and all(f"status of {status}" in fault for fault in faults)
 
 
 def test_a_drawn_seven_is_read(opened: tuple[Page, list[str]]) -> None:
-    """A 7 drawn with the mouse is read, with ten bars, what the network saw, and the time that it took."""
+    """A 7 drawn with the mouse is read. The page shows ten bars, what the network saw, and the time that it took."""
     page, faults = opened
-    state(page, "idle")
+    expect_state(page, "idle")
     with page.expect_response("**/predict?preview=true") as answered:
         draw(page, lift=False)
-        digit(page, "7")  # while the button is still down
+        expect_digit(page, "7")  # while the button is still down
     page.mouse.up()
     assert answered.value.headers["server-timing"]
-    state(page, "accepted")
+    expect_state(page, "accepted")
     expect(page.locator("#judgement")).to_have_text("Accepted")
     bars = page.locator("#bars li")
     expect(bars).to_have_count(10)
@@ -164,7 +164,7 @@ def test_a_drawn_seven_is_read(opened: tuple[Page, list[str]]) -> None:
 
 
 def test_a_finger_draws_and_does_not_scroll(server: Server, browser: Browser) -> None:
-    """On a phone, a finger on the pad writes a 7; the page stays where it is, and is no wider than the screen."""
+    """On a phone, a finger on the pad writes a 7. The page does not scroll, and is not wider than the screen."""
     with watching(browser, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True) as (page, faults):
         page.goto(f"{server.url}/")
         finger = page.context.new_cdp_session(page)
@@ -173,26 +173,26 @@ def test_a_finger_draws_and_does_not_scroll(server: Server, browser: Browser) ->
             finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]})
             kind = "touchMove"
         finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-        digit(page, "7")
-        state(page, "accepted")
+        expect_digit(page, "7")
+        expect_state(page, "accepted")
         assert page.evaluate("scrollY") == 0
         assert page.evaluate("document.documentElement.scrollWidth") == 390
         page.get_by_role("button", name="Example: a 3").click()  # far below the pad
-        digit(page, "3")
+        expect_digit(page, "3")
         expect(page.locator("#pad")).to_be_in_viewport(ratio=1)
         expect(page.locator("#digit")).to_be_in_viewport(ratio=0.5)
         assert faults == []
 
 
-def test_one_request_is_under_way_at_a_time(opened: tuple[Page, list[str]]) -> None:
-    """However slow the answers are, one request is under way at a time, and the last one has all that was drawn."""
+def test_the_page_sends_one_request_at_a_time(opened: tuple[Page, list[str]]) -> None:
+    """The page sends one request at a time, however slow the answers are. The last one contains the whole drawing."""
     page, faults = opened
     page.evaluate("watched.delay = 300")
     draw(page, SEVEN[:4])
-    until(page, "watched.underWay === 1")
+    wait_for(page, "watched.underWay === 1")
     draw(page, SEVEN[3:])
-    digit(page, "7")
-    state(page, "accepted")
+    expect_digit(page, "7")
+    expect_state(page, "accepted")
     settle(page)
     assert page.evaluate("watched.most") == 1
     assert page.evaluate("watched.paths.length") >= 2
@@ -204,8 +204,8 @@ def test_one_request_is_under_way_at_a_time(opened: tuple[Page, list[str]]) -> N
     assert faults == []
 
 
-def test_a_stroke_is_not_a_request_a_point(opened: tuple[Page, list[str]]) -> None:
-    """While a stroke goes on, the page asks once in 120 ms at most, however fast the answers are."""
+def test_a_stroke_does_not_send_a_request_per_point(opened: tuple[Page, list[str]]) -> None:
+    """During a stroke, the page sends at most one request per 120 ms, however fast the answers are."""
     page, faults = opened
     started = time.monotonic()
     draw(page, SEVEN, lift=False)
@@ -219,8 +219,8 @@ def test_a_stroke_is_not_a_request_a_point(opened: tuple[Page, list[str]]) -> No
     assert faults == []
 
 
-def test_an_answer_to_what_is_gone_is_dropped(opened: tuple[Page, list[str]]) -> None:
-    """The answer to a drawing that was replaced meanwhile is never shown."""
+def test_an_outdated_answer_is_dropped(opened: tuple[Page, list[str]]) -> None:
+    """The page never shows the answer to a drawing that has been replaced."""
     page, faults = opened
     page.evaluate(
         """() => {
@@ -232,34 +232,34 @@ def test_an_answer_to_what_is_gone_is_dropped(opened: tuple[Page, list[str]]) ->
     close_gate = "watched.gate = new Promise((open) => { watched.open = open; }), null"
     page.evaluate(close_gate)
     draw(page)
-    until(page, "watched.underWay === 1")
+    wait_for(page, "watched.underWay === 1")
     page.evaluate("watched.gate = null")
     page.get_by_role("button", name="Example: a 3").click()
-    digit(page, "3")
+    expect_digit(page, "3")
     page.evaluate("watched.open()")
-    until(page, "watched.underWay === 0")
+    wait_for(page, "watched.underWay === 0")
     page.wait_for_timeout(200)
     assert page.evaluate("shown").count("7") == 0
     page.evaluate(close_gate)
     page.get_by_role("button", name="Example: a 7").click()
-    until(page, "watched.underWay === 1")
+    wait_for(page, "watched.underWay === 1")
     page.get_by_role("button", name="Clear").click()
     page.evaluate("watched.open()")
-    until(page, "watched.underWay === 0")
+    wait_for(page, "watched.underWay === 0")
     page.wait_for_timeout(200)
-    state(page, "idle")
+    expect_state(page, "idle")
     assert page.evaluate("shown").count("7") == 0
     assert faults == []
 
 
 def test_undo_clear_and_download(opened: tuple[Page, list[str]]) -> None:
-    """Undo takes back a stroke, a clearing or a picture; what is downloaded is what was sent."""
+    """Undo takes back a stroke, a clear or a picture. Download saves the picture that was sent."""
     page, faults = opened
     undo, clear, download = (page.get_by_role("button", name=name) for name in ("Undo", "Clear", "Download"))
     for button in (undo, clear, download):
         expect(button).to_be_disabled()
     draw(page)
-    digit(page, "7")
+    expect_digit(page, "7")
     settle(page)
     with page.expect_download() as saved:
         download.click()
@@ -267,25 +267,25 @@ def test_undo_clear_and_download(opened: tuple[Page, list[str]]) -> None:
     assert Path(saved.value.path()).read_bytes() == sent(page)
     draw(page, [(0.2, 0.9), (0.8, 0.1)])
     undo.click()
-    state(page, "accepted")
-    digit(page, "7")
+    expect_state(page, "accepted")
+    expect_digit(page, "7")
     clear.click()
-    state(page, "idle")
+    expect_state(page, "idle")
     expect(clear).to_be_disabled()
     page.keyboard.press("Control+z")
-    digit(page, "7")
+    expect_digit(page, "7")
     page.get_by_role("button", name="Example: a 4").click()
-    digit(page, "4")
+    expect_digit(page, "4")
     undo.click()
-    digit(page, "7")
+    expect_digit(page, "7")
     undo.click()
-    state(page, "idle")
+    expect_state(page, "idle")
     expect(undo).to_be_disabled()
     assert faults == []
 
 
 def photograph() -> bytes:
-    """48 megapixels with a 7 on paper, as an upright phone takes it: the pixels lie on their side, and EXIF says so."""
+    """Return 48 megapixels with a 7 on paper, as an upright phone saves them: rotated, with EXIF."""
     upright = Image.new("L", (6048, 8064), 205)
     points = [(1500 + 3000 * x, 2500 + 3000 * y) for x, y in SEVEN]
     ImageDraw.Draw(upright).line(points, fill=45, width=190, joint="curve")
@@ -295,11 +295,11 @@ def photograph() -> bytes:
 
 
 def test_a_large_photograph_is_sent_small_and_upright(opened: tuple[Page, list[str]]) -> None:
-    """48 megapixels that lie on their side, dropped: 1536 x 2048 upright are sent, and the 7 is read."""
+    """When 48 rotated megapixels are dropped, the page sends 1536 x 2048 upright pixels, and the 7 is read."""
     page, faults = opened
     drop(page, photograph(), "IMG_0007.JPG", "image/jpeg")
     expect(page.locator("#digit")).to_have_text("7", timeout=30_000)
-    state(page, "accepted")
+    expect_state(page, "accepted")
     data = sent(page)
     with Image.open(io.BytesIO(data)) as image:
         assert (image.format, image.size) == ("JPEG", (1536, 2048))
@@ -312,34 +312,34 @@ def test_a_large_photograph_is_sent_small_and_upright(opened: tuple[Page, list[s
 
 
 def test_a_small_picture_is_sent_as_it_is(opened: tuple[Page, list[str]], seven: Grey) -> None:
-    """Of a picture that needs no shrinking, the service gets every byte."""
+    """The service gets every byte of a picture that does not need to be shrunk."""
     page, faults = opened
     choose(page, png(seven))
-    digit(page, "7")
+    expect_digit(page, "7")
     assert sent(page) == png(seven)
     assert faults == []
 
 
-def test_what_the_service_does_not_take_is_converted(opened: tuple[Page, list[str]], seven: Grey) -> None:
-    """AVIF, which the browser can open and the service cannot, is read; ink on nothing stays so."""
+def test_unsupported_formats_are_converted(opened: tuple[Page, list[str]], seven: Grey) -> None:
+    """AVIF, which the browser can open and the service cannot, is read. Transparency is kept."""
     page, faults = opened
     large = Image.fromarray(255 - seven).resize((560, 560), Image.Resampling.BICUBIC)
     choose(page, encode(large, "AVIF"), "seven.avif", "image/avif")
-    digit(page, "7")
+    expect_digit(page, "7")
     assert Image.open(io.BytesIO(sent(page))).format == "JPEG"
     ink = Image.new("LA", (2800, 2800), (255, 0))  # white ink on nothing, and larger than is sent
     ink.putalpha(Image.fromarray(seven).resize((2800, 2800), Image.Resampling.BICUBIC))
     choose(page, encode(ink), "ink.png")
-    until(page, "watched.paths.length === 2 && watched.underWay === 0")
-    digit(page, "7")
-    state(page, "accepted")
+    wait_for(page, "watched.paths.length === 2 && watched.underWay === 0")
+    expect_digit(page, "7")
+    expect_state(page, "accepted")
     shrunk = Image.open(io.BytesIO(sent(page)))
     assert (shrunk.format, shrunk.size, shrunk.has_transparency_data) == ("PNG", (2048, 2048), True)
     assert faults == []
 
 
 def test_a_picture_can_be_pasted(opened: tuple[Page, list[str]], seven: Grey) -> None:
-    """Ctrl+V reads the picture on the clipboard."""
+    """Ctrl+V reads the picture in the clipboard."""
     page, faults = opened
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.evaluate(
@@ -351,7 +351,7 @@ def test_a_picture_can_be_pasted(opened: tuple[Page, list[str]], seven: Grey) ->
         base64.b64encode(png(seven)).decode(),
     )
     page.keyboard.press("Control+v")
-    digit(page, "7")
+    expect_digit(page, "7")
     assert faults == []
 
 
@@ -372,17 +372,17 @@ def tab_to(page: Page, selector: str) -> None:
 
 @pytest.mark.serial
 def test_everything_but_drawing_works_by_keyboard(opened: tuple[Page, list[str]], seven_png: Path) -> None:
-    """With the keyboard alone: an example, a file, the switch, undo; the focus is always to be seen."""
+    """An example, a file, the switch and undo work with the keyboard alone, and the focus is always visible."""
     page, faults = opened
     tab_to(page, "[data-example='2']")
     page.keyboard.press("Enter")
-    digit(page, "2")
+    expect_digit(page, "2")
     page.evaluate("document.activeElement.blur()")
     tab_to(page, "#choose")
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Space")
     chooser.value.set_files(seven_png)
-    digit(page, "7")
+    expect_digit(page, "7")
     page.evaluate("document.activeElement.blur()")
     page.evaluate("scrollTo(0, 0)")
     page.reload()
@@ -391,19 +391,19 @@ def test_everything_but_drawing_works_by_keyboard(opened: tuple[Page, list[str]]
     expect(page.get_by_role("switch", name="Whole number")).to_be_checked()
     tab_to(page, "[data-example='number']")
     page.keyboard.press("Enter")
-    digit(page, "40719")
+    expect_digit(page, "40719")
     page.keyboard.press("Control+z")
-    state(page, "idle")
+    expect_state(page, "idle")
     assert faults == []
 
 
 def test_a_whole_number_is_read(server: Server, opened: tuple[Page, list[str]]) -> None:
-    """The switch has a photographed number read, with a box on the picture around each of its digits."""
+    """With the switch on, a number on synthetic paper is read, and the picture shows a box around each digit."""
     page, faults = opened
     page.get_by_role("switch", name="Whole number").check()
     page.locator("#choose").set_input_files(NUMBER)
-    digit(page, "513912")
-    state(page, "accepted")
+    expect_digit(page, "513912")
+    expect_state(page, "accepted")
     expect(page.locator("#bars .chosen .label")).to_have_text(list("513912"))
     expect(page.locator("#seen")).to_be_hidden()
     expect(page.locator("#spoken")).to_have_text(re.compile("^5 1 3 9 1 2. Accepted"))
@@ -431,10 +431,10 @@ def test_a_whole_number_is_read(server: Server, opened: tuple[Page, list[str]]) 
         ("several_digits", "More than one digit"),
     ],
 )
-def test_each_reason_is_told_in_plain_words(
+def test_each_reason_is_explained_in_plain_words(
     server: Server, opened: tuple[Page, list[str]], reason: str, words: str
 ) -> None:
-    """A picture that is not accepted says why, its digit is an outline, and several digits offer to be read as such."""
+    """A refused picture shows why and an outlined digit. For several digits, the page offers to read a number."""
     page, faults = opened
     of = make_examples()
     picture = {
@@ -447,7 +447,7 @@ def test_each_reason_is_told_in_plain_words(
     answer = httpx.post(f"{server.url}/predict", content=data, headers={"Content-Type": "image/png"}).json()
     assert answer["reason"] == reason  # else this is the wrong picture
     choose(page, data)
-    state(page, "doubtful")
+    expect_state(page, "doubtful")
     expect(page.locator("#judgement")).to_have_text(words)
     assert len(page.locator("#why").inner_text()) > 20
     assert page.locator("#digit").evaluate("digit => getComputedStyle(digit).color") == "rgba(0, 0, 0, 0)"
@@ -455,12 +455,12 @@ def test_each_reason_is_told_in_plain_words(
     expect(as_number).to_be_visible(visible=reason == "several_digits")
     if reason == "several_digits":
         as_number.click()
-        digit(page, "40719")
+        expect_digit(page, "40719")
     assert faults == []
 
 
-def test_what_the_service_refuses_is_shown(opened: tuple[Page, list[str]]) -> None:
-    """A file that is no picture is answered in the service's own words, and the next picture takes them away."""
+def test_a_refusal_of_the_service_is_shown(opened: tuple[Page, list[str]]) -> None:
+    """For a file that is not a picture, the page shows the service's message, until the next picture."""
     page, faults = opened
     choose(page, b"not a picture at all", "notes.txt", "text/plain")
     alert = page.get_by_role("alert")
@@ -469,13 +469,13 @@ def test_what_the_service_refuses_is_shown(opened: tuple[Page, list[str]]) -> No
     expect(page.locator("#result")).to_be_hidden()
     expect(page.locator("#hint")).to_have_text("This file cannot be shown")
     page.get_by_role("button", name="Example: a 7").click()
-    digit(page, "7")
+    expect_digit(page, "7")
     expect(page.locator("#trouble")).to_be_hidden()
-    assert refused(faults, 415)
+    assert only_has_status(faults, 415)
 
 
-def test_a_heic_picture_is_answered_with_what_to_do(opened: tuple[Page, list[str]]) -> None:
-    """HEIC, which this browser cannot open, is not sent; the page says how to send it."""
+def test_a_heic_picture_gets_advice(opened: tuple[Page, list[str]]) -> None:
+    """HEIC, which this browser cannot open, is not sent. The page says how to convert it."""
     page, faults = opened
     choose(page, b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100), "IMG_1.HEIC", "image/heic")
     expect(page.get_by_role("alert")).to_contain_text("This browser cannot open HEIC pictures.")
@@ -484,8 +484,8 @@ def test_a_heic_picture_is_answered_with_what_to_do(opened: tuple[Page, list[str
     assert faults == []
 
 
-def test_a_picture_that_is_too_large_is_answered_with_what_to_do(browser: Browser) -> None:
-    """A 413 says what to do, and how large it may be."""
+def test_a_picture_that_is_too_large_gets_advice(browser: Browser) -> None:
+    """For a 413, the page says what to do and how large a picture may be."""
     with running(DIGITS_MAX_BODY_BYTES="2000") as server, watching(browser) as (page, faults):
         page.goto(f"{server.url}/")
         noise = np.random.default_rng(0).integers(0, 255, (100, 100)).astype(np.uint8)
@@ -494,11 +494,11 @@ def test_a_picture_that_is_too_large_is_answered_with_what_to_do(browser: Browse
         expect(alert).to_contain_text("The picture is too large for this service.")
         expect(alert).to_contain_text("2,000 bytes")
         expect(alert).to_contain_text("Choose a smaller picture")
-        assert refused(faults, 413)
+        assert only_has_status(faults, 413)
 
 
-def test_an_overloaded_service_is_asked_again(opened: tuple[Page, list[str]]) -> None:
-    """Stub: after a 503 the page says when it asks again, does so by itself, and gives up after a few times."""
+def test_the_page_retries_an_overloaded_service(opened: tuple[Page, list[str]]) -> None:
+    """Stub: after a 503 the page says when it retries, retries by itself, and gives up after a few attempts."""
     page, faults = opened
     asked = []
 
@@ -512,18 +512,18 @@ def test_an_overloaded_service_is_asked_again(opened: tuple[Page, list[str]]) ->
     page.route("**/predict*", overloaded)
     page.get_by_role("button", name="Example: a 7").click()
     expect(page.get_by_role("alert")).to_contain_text("Trying again in 1 s.")
-    digit(page, "7")
+    expect_digit(page, "7")
     assert len(asked) == 2
     page.get_by_role("button", name="Example: a 3").click()
     expect(page.get_by_role("alert")).to_contain_text("Try again in a minute.", timeout=10_000)
     assert len(asked) == 6
     page.get_by_role("button", name="Try again").click()
-    digit(page, "3")
-    assert refused(faults, 503)
+    expect_digit(page, "3")
+    assert only_has_status(faults, 503)
 
 
-def test_a_key_is_asked_for_and_kept_in_memory_only(browser: Browser) -> None:
-    """A 401 shows a field for the key; it goes along as X-API-Key, and is nowhere in the browser's storage."""
+def test_an_api_key_is_requested_and_kept_only_in_memory(browser: Browser) -> None:
+    """After a 401 the page shows a field for the key. It sends the key as X-API-Key and never stores it."""
     hashed = hashlib.sha256(b"open sesame").hexdigest()
     with running(DIGITS_API_KEYS=hashed) as server, watching(browser) as (page, faults):
         page.goto(f"{server.url}/")
@@ -534,20 +534,20 @@ def test_a_key_is_asked_for_and_kept_in_memory_only(browser: Browser) -> None:
             page.get_by_role("button", name="Use this key").click()
             if key == "wrong":
                 expect(page.get_by_role("alert")).to_contain_text("This API key is not valid.")
-        digit(page, "7")
+        expect_digit(page, "7")
         expect(page.get_by_label("API key")).to_be_hidden()
         assert page.evaluate("[localStorage.length, sessionStorage.length, document.cookie]") == [0, 0, ""]
         assert page.get_by_label("API key").input_value() == ""
         assert "sesame" not in page.url
         assert "sesame" not in server.log.read_text()
-        assert refused(faults, 401)
+        assert only_has_status(faults, 401)
 
 
 def test_without_a_network_it_says_so(opened: tuple[Page, list[str]]) -> None:
-    """Offline, and with the service out of reach, the page says so; with the way back, "Try again" reads the digit."""
+    """Offline, or without the service, the page says so. When the connection is back, "Try again" reads the digit."""
     page, faults = opened
     draw(page)
-    digit(page, "7")
+    expect_digit(page, "7")
     page.context.set_offline(True)
     draw(page, [(0.3, 0.5), (0.6, 0.5)])
     expect(page.get_by_role("alert")).to_contain_text("You are offline.")
@@ -557,7 +557,7 @@ def test_without_a_network_it_says_so(opened: tuple[Page, list[str]]) -> None:
     expect(page.get_by_role("alert")).to_contain_text("The service cannot be reached.")
     page.unroute("**/predict*")
     page.get_by_role("button", name="Try again").click()
-    digit(page, "7")
+    expect_digit(page, "7")
     assert all(
         "ERR_INTERNET_DISCONNECTED" in fault or "ERR_CONNECTION_REFUSED" in fault or "failed:" in fault
         for fault in faults
@@ -567,8 +567,8 @@ def test_without_a_network_it_says_so(opened: tuple[Page, list[str]]) -> None:
 EVIDENCE = [[(column - row) / 27 for column in range(28)] for row in range(28)]
 
 
-def test_the_evidence_is_laid_over_what_the_network_saw(opened: tuple[Page, list[str]]) -> None:
-    """Stub of /explain: orange where it speaks for the digit, blue where it speaks against it, for any digit asked."""
+def test_the_evidence_is_drawn_over_what_the_network_saw(opened: tuple[Page, list[str]]) -> None:
+    """Stub of /explain: pixels for the digit are orange and pixels against it blue, for any requested digit."""
     page, faults = opened
     bodies, addresses = [], []
 
@@ -579,7 +579,7 @@ def test_the_evidence_is_laid_over_what_the_network_saw(opened: tuple[Page, list
 
     page.route("**/explain*", explain)
     page.get_by_role("button", name="Example: a 7").click()
-    digit(page, "7")
+    expect_digit(page, "7")
     before = pixels(page, "preview")
     page.get_by_role("switch", name="Show the evidence").check()
     expect(page.locator("#legend")).to_be_visible()
@@ -601,10 +601,10 @@ def test_the_evidence_is_laid_over_what_the_network_saw(opened: tuple[Page, list
 
 
 def test_the_service_s_own_evidence_is_shown(opened: tuple[Page, list[str]]) -> None:
-    """The real /explain: of a 7 some pixels are orange and some blue, and for a 1 they are others."""
+    """The real /explain: a 7 has orange and blue pixels, and other ones when a 1 is explained."""
     page, faults = opened
     page.get_by_role("button", name="Example: a 7").click()
-    digit(page, "7")
+    expect_digit(page, "7")
     page.get_by_role("switch", name="Show the evidence").check()
     expect(page.locator("#legend")).to_be_visible()
     settle(page)
@@ -618,20 +618,20 @@ def test_the_service_s_own_evidence_is_shown(opened: tuple[Page, list[str]]) -> 
     assert faults == []
 
 
-def test_a_service_that_does_not_explain_is_not_asked_again(opened: tuple[Page, list[str]]) -> None:
-    """Stub: where /explain is not there, the switch goes away and the answer stays."""
+def test_without_explain_the_switch_disappears(opened: tuple[Page, list[str]]) -> None:
+    """Stub: if there is no /explain, the switch disappears and the answer stays."""
     page, faults = opened
     page.route("**/explain*", lambda route: route.fulfill(**problem(404, "There is nothing at this address")))
     page.get_by_role("button", name="Example: a 7").click()
     page.get_by_role("switch", name="Show the evidence").check()
     expect(page.locator("#evidence-switch")).to_be_hidden()
-    state(page, "accepted")
-    digit(page, "7")
-    assert refused(faults, 404)
+    expect_state(page, "accepted")
+    expect_digit(page, "7")
+    assert only_has_status(faults, 404)
 
 
 def test_a_picture_can_be_taken_with_the_live_camera(server: Server, browser: Browser, tmp_path: Path) -> None:
-    """The live camera, here a file with a 7 on paper, shows its picture, and what is taken is read."""
+    """The live camera (here a file with a 7 on paper) shows its picture, and the picture that is taken is read."""
     paper = Image.new("RGB", (640, 480), (210, 205, 200))
     ImageDraw.Draw(paper).line(
         [(160 + 320 * x, 80 + 320 * y) for x, y in SEVEN], fill=(40, 40, 60), width=22, joint="curve"
@@ -649,14 +649,14 @@ def test_a_picture_can_be_taken_with_the_live_camera(server: Server, browser: Br
         shutter = page.get_by_role("button", name="Take the picture")
         expect(shutter).to_be_enabled()
         shutter.click()
-        digit(page, "7")
+        expect_digit(page, "7")
         expect(page.get_by_role("dialog")).to_be_hidden()
         assert page.evaluate("document.getElementById('video').srcObject") is None  # the camera is off
         assert faults == []
 
 
 def test_without_a_camera_it_says_so(opened: tuple[Page, list[str]]) -> None:
-    """Where there is no camera, the dialog says so and can be closed; the capture input is always there."""
+    """Without a camera, the dialog says so and can be closed. The capture input is always available."""
     page, faults = opened
     page.get_by_role("button", name="Live camera").click()
     expect(page.locator("#camera-words")).to_have_text(
@@ -668,8 +668,8 @@ def test_without_a_camera_it_says_so(opened: tuple[Page, list[str]]) -> None:
     assert faults == []
 
 
-def test_the_live_camera_is_offered_on_secure_pages_alone(server: Server, browser: Browser) -> None:
-    """Where the browser does not call the page secure, there is a capture input and no live camera."""
+def test_the_live_camera_is_offered_only_on_secure_pages(server: Server, browser: Browser) -> None:
+    """If the browser does not consider the page secure, it shows the capture input but no live camera."""
     with watching(browser) as (page, _):
         page.add_init_script("Object.defineProperty(window, 'isSecureContext', {value: false})")
         page.goto(f"{server.url}/")
@@ -679,13 +679,13 @@ def test_the_live_camera_is_offered_on_secure_pages_alone(server: Server, browse
 
 
 def test_light_and_dark(server: Server, browser: Browser) -> None:
-    """The page follows the system: ink and paper change places, and what is sent stays the same."""
+    """The page follows the system's colour scheme: ink and paper swap colours, the sent picture stays."""
     grounds, inks, seen = {}, {}, {}
     for scheme in ("light", "dark"):
         with watching(browser, color_scheme=scheme) as (page, faults):
             page.goto(f"{server.url}/")
             draw(page)
-            digit(page, "7")
+            expect_digit(page, "7")
             settle(page)
             ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
             grounds[scheme] = np.mean([int(part) for part in re.findall(r"\d+", ground)])
@@ -700,7 +700,7 @@ def test_light_and_dark(server: Server, browser: Browser) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_is_accessible(server: Server, browser: Browser, scheme: str) -> None:
-    """axe-core has no objection to any state: an answer, a doubt, evidence (stub), a number, trouble, the camera."""
+    """axe-core finds nothing in any state: an answer, a refusal, evidence (stub), a number, an error, the camera."""
     axe = Axe()
     with watching(browser, color_scheme=scheme, viewport={"width": 1000, "height": 900}, reduced_motion="reduce") as (
         page,
@@ -710,19 +710,19 @@ def test_it_is_accessible(server: Server, browser: Browser, scheme: str) -> None
         page.goto(f"{server.url}/")
 
         def check(what: str) -> None:
-            until(page, "document.getElementById('answer').ariaBusy !== 'true'")
+            wait_for(page, "document.getElementById('answer').ariaBusy !== 'true'")
             page.wait_for_timeout(300)  # until what fades has faded
             results = axe.run(page)
             assert results.violations_count == 0, f"{what}: {results.generate_report()}"
 
         check("empty")
         draw(page)
-        digit(page, "7")
+        expect_digit(page, "7")
         check("answered")
         page.get_by_role("switch", name="Show the evidence").check()
         check("explained")
         page.get_by_role("button", name="Example: a whole number").click()
-        digit(page, "40719")
+        expect_digit(page, "40719")
         check("a number")
         page.get_by_role("switch", name="Whole number").uncheck()
         expect(page.locator("#judgement")).to_have_text("More than one digit")
@@ -736,8 +736,8 @@ def test_it_is_accessible(server: Server, browser: Browser, scheme: str) -> None
         check("the camera")
 
 
-def test_the_examples_are_what_their_command_makes() -> None:
-    """The example files hold the golden digits of the released model, pixel for pixel."""
+def test_the_examples_match_their_command() -> None:
+    """The example files are the golden digits of the released model, pixel for pixel."""
     made = make_examples()
     assert sorted(made) == sorted(file.name for file in (STATIC / "examples").iterdir())
     for name, expected in made.items():
@@ -745,7 +745,7 @@ def test_the_examples_are_what_their_command_makes() -> None:
 
 
 def test_no_style_or_script_is_inline() -> None:
-    """No page has a style attribute, a style element, an event handler or a script of its own in it."""
+    """No page contains a style attribute, a style element, an event handler or an inline script."""
     for page in STATIC.glob("*.html"):
         text = page.read_text()
         assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:", text), page.name
