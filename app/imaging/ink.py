@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.imaging.digit_image import Grey
-from app.imaging.paper import MIN_CONTRAST, find_ink_level, flatten, shrink
+from app.imaging.paper import MIN_CONTRAST, flatten, shrink
 from app.imaging.pieces import Mask, Piece, enclose_pieces, find_pieces, measure_stroke_width
 from app.imaging.printed_lines import find_printed_lines
 from app.imaging.rectangle import Rectangle
+from app.imaging.strokes import find_faintest_ink, find_ink_level, mark_strokes
 
 MAX_WORK_PX = 1_280  # the longer side of the picture that is worked on; more pixels show no more of a digit
 SMALL_PICTURE_PX = 40  # the longer side; a picture up to this size is assumed to show one digit on even paper
@@ -72,12 +73,15 @@ def find_ink(grey: Grey) -> Ink:
     if max(grey.shape) <= SMALL_PICTURE_PX:
         return find_ink_of_small_picture(grey)
     strength, inverted, grain = flatten(grey)
-    level = find_ink_level(strength, grain)
-    mask = (strength > level).astype(np.uint8)
-    lines = find_printed_lines((strength > LINE_SHARE * level).astype(np.uint8))
-    labels, pieces = find_pieces(mask & ~lines)
-    if not pieces or max(piece.box.longer_side for piece in pieces) < MIN_LEFT_SHARE * min(mask.shape):
-        labels, pieces = find_pieces(mask)  # a lone 1 can be as straight as a printed line
+    faintest = find_faintest_ink(grain)
+    lines = find_printed_lines((strength > LINE_SHARE * find_ink_level(strength, faintest)).astype(np.uint8))
+    if lines.any():
+        # Strokes are found anew without the lines: next to a black frame, pencil would look like paper.
+        without_lines = np.where(lines, 0, strength).astype(np.uint8)
+        labels, pieces = find_pieces(mark_strokes(without_lines, faintest))
+        if pieces and max(piece.box.longer_side for piece in pieces) >= MIN_LEFT_SHARE * min(strength.shape):
+            return Ink(without_lines, labels, pieces, inverted, scale)
+    labels, pieces = find_pieces(mark_strokes(strength, faintest))
     return Ink(strength, labels, pieces, inverted, scale)
 
 

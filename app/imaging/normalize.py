@@ -15,10 +15,13 @@ from app.imaging.digit_image import DIGIT_SIZE, IMAGE_SIZE, Grey
 from app.imaging.ink import INK_SHARE, CutOut, find_ink
 from app.imaging.paper import MIN_CONTRAST
 from app.imaging.pieces import Piece, enclose_pieces
-from app.imaging.rectangle import Rectangle
+from app.imaging.rectangle import Rectangle, enclose
 
 MAX_OFF_CENTRE_PX = 1.0  # of the centre of mass in the convention; MNIST rounds it to whole pixels
 MAX_PART_GAP = 0.25  # of the digit's size: a small piece this near is part of the digit, like the bar of a 5
+MAX_STROKE_GAP = 0.03  # of the digit's size: another stroke this near is part of the digit, as in an open 4,
+MAX_JOINED = 2.2  # unless both together would be more than this many times as large as the digit,
+MAX_JOINED_ASPECT = 1.5  # or one of them is wider than digits are, in heights of the taller one
 FULL_INK_PERCENTILE = 80  # the strength of a stroke's pixels that counts as full ink
 MAX_FIT_PX = 240  # the longer side at which a digit is fitted; more pixels show no more of it
 MIN_STROKE_PX = 2.0  # in 28x28: a thinner stroke is widened, because MNIST's strokes are two to four pixels wide
@@ -119,17 +122,29 @@ def extract_digit(grey: Grey) -> NormalizedDigit:
 def select_digit(pieces: Sequence[Piece]) -> tuple[list[Piece], list[Piece]]:
     """Divide pieces into those of the digit and all others.
 
-    The digit is the piece with the most ink, the small pieces near it, the small pieces near those, and so on.
+    The digit is the piece with the most ink, the pieces that belong to it, those that belong to these, and so on.
     """
     digit, others = [max(pieces, key=lambda piece: piece.area)], list(pieces)
     others.remove(digit[0])
     while True:
         box = enclose_pieces(digit)
-        near = [p for p in others if p.box.gap(box) <= MAX_PART_GAP * box.longer_side and p.box.height < box.height / 2]
+        near = [piece for piece in others if is_part(piece.box, box)]
         if not near:
             return digit, others
         digit += near
         others = [piece for piece in others if piece not in near]
+
+
+def is_part(box: Rectangle, digit: Rectangle) -> bool:
+    """Return whether a piece in this box belongs to the digit: it is small and near, or it almost touches the digit."""
+    gap = box.gap(digit)
+    if box.height < digit.height / 2 and gap <= MAX_PART_GAP * digit.longer_side:
+        return True
+    return (
+        gap <= MAX_STROKE_GAP * digit.longer_side
+        and enclose([box, digit]).longer_side <= MAX_JOINED * digit.longer_side
+        and max(box.width, digit.width) <= MAX_JOINED_ASPECT * max(box.height, digit.height)
+    )
 
 
 def fit_digit(cut: CutOut) -> Grey:

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from app.imaging.digit_image import Grey
 
@@ -12,10 +13,9 @@ MIN_CONTRAST = 24  # grey levels of 255 by which ink differs from its paper
 THUMBNAIL_PX = 160  # the longer side of the thumbnail from which the paper is estimated
 # The square that no stroke fills, as a share of the thumbnail's longer and of its shorter side: the smaller one counts.
 MAX_STROKE_OF_LONGER, MAX_STROKE_OF_SHORTER = 0.3, 0.75
+EDGE_DEPTH = 0.1  # of the thumbnail's longer side: a stroke along the edge of the picture is thinner than this
+MIN_RIM = 0.5  # of its contrast: by how much a stroke changes within three pixels at its rim; shade changes less
 MIN_LIGHT = np.uint8(80)  # grey levels; darker paper is too dark to divide by
-
-INK_OVER_GRAIN = 5  # standard deviations of the paper's grain by which ink stands out
-MAX_OVER_GRAIN = 100.0  # strength above which everything is ink, however coarse the grain
 
 
 class FlatPicture(NamedTuple):
@@ -54,11 +54,23 @@ def estimate_paper(grey: Grey) -> tuple[Grey, bool]:
     dominant = estimate_dominant_level(thumbnail)
     dark = np.minimum(cv2.subtract(without_dark, thumbnail), cv2.subtract(dominant, thumbnail)).astype(np.float64)
     light = np.minimum(cv2.subtract(thumbnail, without_light), cv2.subtract(thumbnail, dominant)).astype(np.float64)
-    inverted = bool((dark**2).sum() > (light**2).sum())
-    paper = cv2.medianBlur(without_dark if inverted else without_light, 3)
+    sharpness = measure_sharpness(thumbnail)
+    inverted = bool((dark * sharpness).sum() > (light * sharpness).sum())
+    paper = without_dark if inverted else without_light
+    paper = uncover_edge(thumbnail, paper, cv2.MORPH_CLOSE if inverted else cv2.MORPH_OPEN, sharpness)
+    paper = cv2.medianBlur(paper, 3)
     if shrink_factor < 1:
         paper = cv2.resize(paper, grey.shape[::-1], interpolation=cv2.INTER_LINEAR)
     return paper, inverted
+
+
+def measure_sharpness(thumbnail: Grey) -> NDArray[np.float64]:
+    """Return how steep a thumbnail is at each pixel, in grey levels, beyond what its grain explains.
+
+    Ink has edges; light and shade change slowly.
+    """
+    steepness = cv2.morphologyEx(thumbnail, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)).astype(np.float64)
+    return np.maximum(steepness - 2 * np.median(steepness), 0)
 
 
 def shrink(grey: Grey, factor: float) -> Grey:
@@ -81,6 +93,32 @@ def remove_strokes(thumbnail: Grey, operation: int) -> Grey:
     return cv2.morphologyEx(padded, operation, np.ones((side, side), np.uint8))[side:-side, side:-side]
 
 
+def uncover_edge(thumbnail: Grey, paper: Grey, operation: int, sharpness) -> Grey:
+    """Return the paper below strokes that lie along the edge of a thumbnail, like the bar of a large 7.
+
+    ``remove_strokes`` took them for shade that continues beyond the picture. A stroke ends sharply, shade does not.
+    """
+    depth = round(EDGE_DEPTH * max(thumbnail.shape))
+    if depth >= min(thumbnail.shape):
+        return paper
+    mirrored = cv2.copyMakeBorder(thumbnail, depth, depth, depth, depth, cv2.BORDER_REFLECT)
+    without = remove_strokes(mirrored, operation)[depth:-depth, depth:-depth]
+    uncovered = cv2.absdiff(without, paper)
+    mask = (uncovered >= MIN_CONTRAST).astype(np.uint8)
+    if not mask.any():
+        return paper
+    count, labels = cv2.connectedComponents(mask, connectivity=8)
+    rim = mask - cv2.erode(mask, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=1)
+    result = paper.copy()
+    for label in range(1, count):
+        component = labels == label
+        at_rim = component & (rim > 0)
+        if at_rim.any() and np.median(sharpness[at_rim]) >= MIN_RIM * np.median(uncovered[component]):
+            grown = cv2.dilate(component.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+            result[grown] = without[grown]
+    return result
+
+
 def estimate_dominant_level(thumbnail: Grey) -> Grey:
     """Return the median grey level around each pixel of a thumbnail, over half of the picture: mostly paper."""
     coarse = shrink(thumbnail, 0.25) if min(thumbnail.shape) >= 16 else thumbnail
@@ -88,24 +126,3 @@ def estimate_dominant_level(thumbnail: Grey) -> Grey:
     padded = cv2.copyMakeBorder(coarse, radius, radius, radius, radius, cv2.BORDER_REPLICATE)
     median = cv2.medianBlur(padded, 2 * radius + 1)[radius:-radius, radius:-radius]
     return cv2.resize(median, thumbnail.shape[::-1], interpolation=cv2.INTER_LINEAR)
-
-
-def find_ink_level(strength: Grey, grain: float) -> float:
-    """Return the strength at which ink begins, by Otsu's method (1979) over what stands out from the paper's grain.
-
-    Where faint lines and strong strokes share a paper, this level separates them. Where there are only strokes, it
-    separates their cores from their soft edges.
-    """
-    lowest = max(MIN_CONTRAST, min(INK_OVER_GRAIN * grain, MAX_OVER_GRAIN))
-    counts = cv2.calcHist([strength], [0], None, [256], [0, 256]).ravel().astype(np.float64)
-    counts[: int(lowest)] = 0
-    count_below, sum_below = np.cumsum(counts), np.cumsum(counts * np.arange(256))
-    count_above = count_below[-1] - count_below
-    mean_below = sum_below / np.maximum(count_below, 1)
-    mean_above = (sum_below[-1] - sum_below) / np.maximum(count_above, 1)
-    variance_between = count_below * count_above * (mean_below - mean_above) ** 2
-    if not variance_between.any():  # there is one strength at most
-        return lowest
-    # Clean pictures have no levels between paper and ink, so many levels are equally good: take the middle of them.
-    best = np.flatnonzero(variance_between == variance_between.max()).mean()
-    return max(lowest, 0.9 * float(best))

@@ -1,0 +1,52 @@
+"""Marks the strokes of a picture: where ink begins, and which faint ink continues it."""
+
+import cv2
+import numpy as np
+
+from app.imaging.digit_image import Grey
+from app.imaging.paper import MIN_CONTRAST
+from app.imaging.pieces import Mask
+
+INK_OVER_GRAIN = 5  # standard deviations of the paper's grain by which ink stands out
+MAX_OVER_GRAIN = 100.0  # strength above which everything is ink, however coarse the grain
+FAINT_SHARE = 0.5  # of the level at which ink begins: what is stronger and connected to ink belongs to its stroke
+
+
+def find_faintest_ink(grain: float) -> float:
+    """Return the strength below which nothing is ink, on paper with a grain of this standard deviation."""
+    return max(MIN_CONTRAST, min(INK_OVER_GRAIN * grain, MAX_OVER_GRAIN))
+
+
+def find_ink_level(strength: Grey, faintest: float) -> float:
+    """Return the strength at which ink begins, by Otsu's method (1979) over what is not fainter than ``faintest``.
+
+    Where faint lines and strong strokes share a paper, this level separates them. Where there are only strokes, it
+    separates their cores from their soft edges.
+    """
+    counts = cv2.calcHist([strength], [0], None, [256], [0, 256]).ravel().astype(np.float64)
+    counts[: int(faintest)] = 0
+    count_below, sum_below = np.cumsum(counts), np.cumsum(counts * np.arange(256))
+    count_above = count_below[-1] - count_below
+    mean_below = sum_below / np.maximum(count_below, 1)
+    mean_above = (sum_below[-1] - sum_below) / np.maximum(count_above, 1)
+    variance_between = count_below * count_above * (mean_below - mean_above) ** 2
+    if not variance_between.any():  # there is one strength at most
+        return faintest
+    # Clean pictures have no levels between paper and ink, so many levels are equally good: take the middle of them.
+    best = np.flatnonzero(variance_between == variance_between.max()).mean()
+    return max(faintest, 0.9 * float(best))
+
+
+def mark_strokes(strength: Grey, faintest: float) -> Mask:
+    """Mark the ink ``(H, W)``: what is stronger than the level, and the fainter ink that is connected to it.
+
+    Pressure and speed change along a stroke, so a single level would tear it. Two levels follow a stroke into its faint
+    parts, as in Canny 1986, "A Computational Approach to Edge Detection".
+    """
+    level = find_ink_level(strength, faintest)
+    strong, faint = strength > level, (strength > max(faintest, FAINT_SHARE * level)).astype(np.uint8)
+    count, labels = cv2.connectedComponents(faint, connectivity=8)
+    has_strong = np.zeros(count, np.uint8)
+    has_strong[labels[strong]] = 1
+    has_strong[0] = 0  # paper
+    return has_strong[labels]
