@@ -3,6 +3,7 @@
 #   docker build -t digitserve .                              CPU, ONNX Runtime
 #   docker build -t digitserve:cuda --build-arg EXTRA=torch . CUDA, torch (about 6 GB; run with --gpus all)
 #   docker build -t digitserve:otel --build-arg EXTRA=otel .  CPU, with OpenTelemetry traces
+#   docker build -t digitserve:heic --build-arg EXTRA=heic .  CPU, reads HEIC and TIFF too (contains x265, under GPL 2)
 #
 # The tag below moves with each release of the base image. For reproducible builds, pass the digest that
 # `docker buildx imagetools inspect python:3.13-slim-trixie` shows, and renew it when you renew the locks:

@@ -55,6 +55,7 @@ lock: $(DEV)  ## update the lock files of the image, keeping versions that still
 	@$(COMPILE) pyproject.toml -o supply/requirements.txt
 	@$(COMPILE) pyproject.toml --extra torch -c supply/requirements.txt -o supply/requirements-torch.txt
 	@$(COMPILE) pyproject.toml --extra otel -c supply/requirements.txt -o supply/requirements-otel.txt
+	@$(COMPILE) pyproject.toml --extra heic -c supply/requirements.txt -o supply/requirements-heic.txt
 	@$(COMPILE) --group build -o supply/requirements-build.txt
 
 screenshots: $(DEV)  ## retake the screenshots in docs/images with the released model (needs Chromium)

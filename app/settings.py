@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     max_batch_bytes: int = Field(
         67_108_864, ge=1, description="Maximum body of a batch request in bytes. Larger bodies get 413."
     )
-    max_pixels: int = Field(25_000_000, ge=784, description="Maximum pixels of an image. Larger images get 422.")
+    max_pixels: int = Field(40_000_000, ge=784, description="Maximum pixels of an image. Larger images get 422.")
     max_inflight: int = Field(
         1024, ge=1, description="Maximum complete requests that wait for an answer. Further ones get 503."
     )

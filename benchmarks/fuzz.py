@@ -124,7 +124,8 @@ def try_inputs(check: Check, seed: int, first: int, to: Connection) -> None:
     """Try one input after the other until this process is killed, and send the outcome of each."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.filterwarnings("ignore", module="PIL")
-    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
+    for name in ("python_multipart", "PIL"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     resource.setrlimit(resource.RLIMIT_AS, (MAX_ADDRESS_SPACE, MAX_ADDRESS_SPACE))
     for given in CORPUS:
         check(given)  # imports and one-time allocations must not count against the first input

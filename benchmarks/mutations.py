@@ -12,6 +12,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 import numpy as np
+import pillow_heif
 from PIL import Image
 
 CHANGE_COUNTS = (1, 1, 1, 2, 3, 6)  # changes to one input; an input with many rarely gets far
@@ -24,6 +25,8 @@ WORDS: list[bytes] = [
     *(b"\xff\xc4", b"\xff\xdb", b"\xff\xdd", b"\xff\xe0", b"\xff\xe1", b"\xff\xe2", b"\xff\xee", b"Exif\0\0", b"MPF\0"),
     *(b"JFIF\0", b"Adobe\0", b"MM\0*", b"II*\0", b"GIF87a", b"GIF89a", b"\x21\xf9\x04", b"\x21\xfe", b"\x21\xff\x0b"),
     *(b"NETSCAPE2.0", b"\x2c", b"\x3b", b"BM", b"RIFF", b"WEBP", b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF"),
+    *(b"ftyp", b"heic", b"meta", b"iinf", b"infe", b"iref", b"cdsc", b"dimg", b"auxl", b"ispe", b"clap", b"irot"),
+    *(b"mdat", b"hvc1", b"grid", b"\0\1\3\0", b"\1\1\4\0", b"\x11\1\4\0", b"\x42\1\4\0", b"\x69\x87\4\0"),
     *(b"EXIF", b"XMP ", b"--xyz", b"--xyz--", b"\r\n", b"\r\n\r\n", b'filename="a"', b"filename*=", b"form-data;"),
     *(b"Content-Disposition: ", b'{"image":', b'"', b"\\u0000", b"[", b"}", b"data:image/png;base64,", b"\0" * 8),
 ]
@@ -77,6 +80,16 @@ def make_files() -> list[bytes]:
     files += [encode(colour.convert("RGBA"), "BMP"), run_length_bmp(4), run_length_bmp(8)]
     files += [encode(grey, "GIF"), encode(grey, "GIF", **frames), encode(grey.convert("P"), "GIF", transparency=3)]
     files += [encode(grey, "GIF", interlace=True, comment=b"a")]
+    pillow_heif.register_heif_opener()
+    files += [encode(image, "HEIF") for image in (grey, colour, colour.convert("RGBA"))]
+    files += [encode(colour.resize((150, 100)), "HEIF", tile_size=64, exif=exif.tobytes())]
+    files += [encode(grey, "HEIF", **frames)]
+    files += [encode(image.copy(), "TIFF") for image in (grey, colour, colour.convert("CMYK"))]
+    files += [encode(Image.fromarray(ramp * 100), "TIFF")]
+    files += [encode(grey.convert("1"), "TIFF", compression=name) for name in ("group3", "group4", "tiff_ccitt")]
+    files += [encode(colour.copy(), "TIFF", compression=name) for name in ("tiff_lzw", "jpeg", "tiff_adobe_deflate")]
+    files += [encode(grey.copy(), "TIFF", compression="packbits"), encode(grey.copy(), "TIFF", exif=exif)]
+    files += [encode(grey.copy(), "TIFF", save_all=True, append_images=[grey.copy()])]
     return files
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from packaging.requirements import Requirement
 
 FOLDER = Path(__file__).parent
-LOCKS = {name: FOLDER / f"requirements{name and '-'}{name}.txt" for name in ("", "torch", "otel", "build")}
+LOCKS = {name: FOLDER / f"requirements{name and '-'}{name}.txt" for name in ("", "torch", "otel", "heic", "build")}
 
 
 class Pin(NamedTuple):

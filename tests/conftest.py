@@ -19,7 +19,7 @@ from app.inference.engine_selection import open_engine
 from app.inference.engines import Engine
 from app.inference.model_folder import ModelFolder
 from app.settings import released_model
-from tests.support.pictures import png
+from tests.support.pictures import EXTRA, png
 from tests.support.running import Server, running
 
 # Tests run in parallel. Without these limits each process would use every core, and they would get in each other's way.
@@ -79,6 +79,12 @@ def data_dir() -> Path:
     if not (folder / "MNIST" / "raw" / "t10k-images-idx3-ubyte").is_file():
         pytest.skip(f"MNIST is not in {folder}/MNIST/raw (DIGITS_DATA_DIR names the folder)")
     return folder.resolve()
+
+
+@pytest.fixture
+def extra_install() -> None:
+    """Skip the test if the extra for HEIC and TIFF is not installed."""
+    pytest.importorskip("pillow_heif", reason=EXTRA)
 
 
 @pytest.fixture

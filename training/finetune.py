@@ -31,7 +31,7 @@ LEARNING_RATE = 0.02  # a fifth of the recipes': the weights are good already, s
 MNIST_PER_EPOCH = 10_000  # MNIST digits in an epoch; a person's own digits are repeated until they are as many
 HELD_OUT_SHARE = 0.2  # of a person's own digits
 MIN_PER_CLASS = 5  # digits; with fewer there is too little to train and to measure on
-MAX_PIXELS = 25_000_000  # of one picture
+MAX_PIXELS = 40_000_000  # of one picture
 
 
 def read_folder(folder: Path) -> Digits:

@@ -48,7 +48,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         nargs="+",
         type=Path,
         metavar="FILE",
-        help="a PNG, JPEG, WebP, BMP or GIF file, or a folder: all pictures in it and its subfolders, by name",
+        help="a PNG, JPEG, WebP, BMP or GIF file (with the extra heic also HEIC or TIFF), or a folder: all pictures in "
+        "it and its subfolders, by name",
     )
     parser.add_argument("--read", action="store_true", help="read a whole number from each file, like POST /read")
 

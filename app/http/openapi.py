@@ -29,6 +29,8 @@ ONE_IMAGE: dict[str, Any] = {
         "image/webp": BINARY,
         "image/bmp": BINARY,
         "image/gif": BINARY,
+        "image/heic": BINARY,  # these two only where the extra "heic" is installed
+        "image/tiff": BINARY,
         "application/octet-stream": BINARY,
     },
 }

@@ -1,38 +1,42 @@
 """Decodes an image file into grey pixels, upright.
 
-Only the five decoders named here can run, although Pillow knows more. Type and size are checked before any pixel is
-decoded.
+Only the decoders of the formats in ``app.imaging.formats`` can run, although Pillow knows more. Type and size are
+checked before any pixel is decoded.
 """
 
 import io
 import zlib
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.errors import BrokenImageError, ImageSizeError, RequestError, UnsupportedMediaError
+from app.errors import BrokenImageError, ImageSizeError, RequestError
+from app.imaging.formats import EXTRA_FORMATS, PNG_SIGNATURE, detect_format
+from app.imaging.formats import Format as Format  # for the modules that import it from here
+from app.imaging.grey import Grey, to_grey
+from app.imaging.heic import check_heic
 from app.imaging.rectangle import Rectangle
-
-Format = Literal["PNG", "JPEG", "WEBP", "BMP", "GIF"]
-FORMATS: tuple[Format, ...] = get_args(Format)
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+from app.imaging.tiff import check_tiff, silence_libtiff
 
 # A large JPEG is decoded at 1/2, 1/4 or 1/8 of its size, as long as its shorter side keeps this many pixels. That saves
 # most of the time and memory that a photograph costs.
 MIN_JPEG_SIDE_PX = 1_000
 
 ORIENTATION_TAG = 0x0112  # of EXIF
-TO_UPRIGHT = {  # EXIF orientation -> the operation that turns the picture upright
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+PHOTOMETRIC_TAG = 262  # of TIFF: what a level means
+WHITE_IS_ZERO = 0
+TO_UPRIGHT: dict[int, Callable[[Grey], Grey]] = {  # EXIF orientation -> the operation that turns the pixels upright
+    2: np.fliplr,
+    3: lambda pixels: np.rot90(pixels, 2),
+    4: np.flipud,
+    5: np.transpose,
+    6: lambda pixels: np.rot90(pixels, 3),
+    7: lambda pixels: np.transpose(np.rot90(pixels, 2)),
+    8: np.rot90,
 }
 SIDEWAYS_ORIENTATIONS = (5, 6, 7, 8)
 EXIF_KEYS = frozenset({"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"})  # where Pillow looks for EXIF
@@ -42,8 +46,6 @@ MAX_FILE_READS = 50_000  # Pillow reads a few bytes for each chunk, segment or b
 MAX_JPEG_SCANS = 64  # a scan covers the whole picture and may take 40 bytes; progressive JPEGs have about ten
 MAX_PNG_PROFILES = 8  # each is inflated, up to a megabyte, although only the last one counts
 MAX_RUN_LENGTH_PIXELS = 1_000_000  # of a run-length encoded BMP, which Pillow decodes in Python
-
-STRIP_PIXELS = 65_536  # converted at once where each pixel takes several bytes meanwhile
 
 
 class Picture(NamedTuple):
@@ -76,13 +78,10 @@ class OpenedImage(NamedTuple):
 
     format: Format
     image: Image.Image
-
-    @property
-    def pixel_count(self) -> int:
-        return self.image.width * self.image.height
+    pixel_count: int  # that must be decoded; more than the image has if it is cropped
 
     def decode(self) -> Picture:
-        """Decode the image, or the first frame of an animation.
+        """Decode the image: the first frame of an animation, or the first page of a document.
 
         Raises:
             BrokenImageError: It cannot be decoded.
@@ -93,30 +92,17 @@ class OpenedImage(NamedTuple):
                 if self.format == "JPEG" and image.mode in ("L", "RGB"):
                     image.draft("L", (MIN_JPEG_SIDE_PX, MIN_JPEG_SIDE_PX))
                 image.load()
-                orientation = read_orientation(image)
-                width, height = size[::-1] if orientation in SIDEWAYS_ORIENTATIONS else size
-                return Picture(self.format, width, height, to_grey(turn_upright(image, orientation)))
+                pixels = to_grey(image)
+                if self.format in EXTRA_FORMATS:  # their decoders turn the picture
+                    size, orientation = image.size, 1
+                else:
+                    orientation = read_orientation(image)
+                if is_inverted(image):
+                    pixels = 255 - pixels
         except Exception as error:
             raise explain_failure(self.format, error) from error
-
-
-def detect_format(data: bytes) -> Format:
-    """Tell an image's format from its first bytes. The client's file name and content type do not count.
-
-    Raises:
-        UnsupportedMediaError: It has none of our formats.
-    """
-    if data.startswith(PNG_SIGNATURE):
-        return "PNG"
-    if data.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return "WEBP"
-    if data.startswith(b"BM"):
-        return "BMP"
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return "GIF"
-    raise UnsupportedMediaError(f"The file is not an image of an accepted type: {', '.join(FORMATS)}.")
+        width, height = size[::-1] if orientation in SIDEWAYS_ORIENTATIONS else size
+        return Picture(self.format, width, height, turn_upright(pixels, orientation))
 
 
 def open_image(data: bytes, max_pixels: int) -> OpenedImage:
@@ -128,14 +114,11 @@ def open_image(data: bytes, max_pixels: int) -> OpenedImage:
         BrokenImageError: It starts like one of our formats, but its header cannot be read.
     """
     image_format = detect_format(data)
-    if (image_format == "JPEG" and data.count(b"\xff\xda") > MAX_JPEG_SCANS) or (
-        image_format == "PNG" and data.count(b"iCCP") > MAX_PNG_PROFILES
-    ):
-        raise BrokenImageError(
-            f"The image starts like a {image_format} file, but repeats parts that a picture has once or a few times."
-        )
     try:
-        image = Image.open(BoundedFile(data), formats=(image_format,))
+        hidden_pixels = check_header(data, image_format, max_pixels)
+        image = Image.open(BoundedFile(data), formats=(prepare_decoder(image_format),))
+    except RequestError:
+        raise
     except Exception as error:
         raise explain_failure(image_format, error) from error
     is_run_length = image_format == "BMP" and image.tile[0].codec_name == "bmp_rle"
@@ -143,7 +126,43 @@ def open_image(data: bytes, max_pixels: int) -> OpenedImage:
     if image.width * image.height > allowed:
         image.close()
         raise ImageSizeError(f"The image has {image.width} x {image.height} pixels. The limit is {allowed:,}.")
-    return OpenedImage(image_format, image)
+    return OpenedImage(image_format, image, max(image.width * image.height, hidden_pixels))
+
+
+def check_header(data: bytes, image_format: Format, max_pixels: int) -> int:
+    """Check what a decoder would not: parts that may be repeated without end.
+
+    Returns the pixels that must be decoded, or 0 if they are those of the image.
+
+    Raises:
+        BrokenImageError: Parts are repeated far too often.
+        ImageSizeError: The parts of the image have more than ``max_pixels``.
+        Exception: The header cannot be read.
+    """
+    if image_format == "HEIC":
+        return check_heic(data, max_pixels)
+    if image_format == "TIFF":
+        check_tiff(data)
+    if (image_format == "JPEG" and data.count(b"\xff\xda") > MAX_JPEG_SCANS) or (
+        image_format == "PNG" and data.count(b"iCCP") > MAX_PNG_PROFILES
+    ):
+        raise BrokenImageError(
+            f"The image starts like a {image_format} file, but repeats parts that a picture has once or a few times."
+        )
+    return 0
+
+
+def prepare_decoder(image_format: Format) -> str:
+    """Make sure that Pillow has the decoder of a format, and return Pillow's name of the format."""
+    if image_format == "TIFF":
+        silence_libtiff()
+    if image_format != "HEIC":
+        return image_format
+    import pillow_heif  # of the extra; it loads 27 MB of libraries, so only when a file needs it
+
+    # Only the picture itself is read. Each request has one thread.
+    pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
+    return "HEIF"
 
 
 def decode(data: bytes, max_pixels: int) -> Picture:
@@ -174,43 +193,14 @@ def read_orientation(image: Image.Image) -> int:
     return orientation if orientation in TO_UPRIGHT else 1
 
 
-def turn_upright(image: Image.Image, orientation: int) -> Image.Image:
-    return image.transpose(TO_UPRIGHT[orientation]) if orientation in TO_UPRIGHT else image
+def turn_upright(pixels: Grey, orientation: int) -> Grey:
+    return np.ascontiguousarray(TO_UPRIGHT[orientation](pixels)) if orientation in TO_UPRIGHT else pixels
 
 
-def to_grey(image: Image.Image) -> NDArray[np.uint8]:
-    """Convert any mode to 8-bit grey ``(H, W)``: scale 16 bits down, put transparent pictures on paper."""
-    if image.mode == "L" and "transparency" not in image.info:
-        return np.asarray(image)
-    if image.mode.startswith("I"):  # 16-bit grey: I;16 or I
-        return reduce_to_8_bits(np.asarray(image))
-    if image.has_transparency_data:
-        return put_on_paper(image if image.mode in ("RGBA", "LA") else image.convert("RGBA"))
-    return np.asarray(image.convert("L"))
-
-
-def reduce_to_8_bits(levels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Scale 16-bit levels to 8 bits, in strips to save memory."""
-    grey = np.empty(levels.shape, np.uint8)
-    source, target = levels.ravel(), grey.ravel()
-    for start in range(0, source.size, STRIP_PIXELS):
-        strip = slice(start, start + STRIP_PIXELS)
-        target[strip] = np.round(source[strip].astype(np.float32) / 257).clip(0, 255)
-    return grey
-
-
-def put_on_paper(image: Image.Image) -> NDArray[np.uint8]:
-    """Composite RGBA or LA on white paper, or on black paper if the ink is light."""
-    alpha, grey = image.getchannel("A"), image.convert("L")
-    levels, opacity = np.asarray(grey).ravel(), np.asarray(alpha).ravel()
-    weighted_sum = sum(
-        int(np.dot(levels[start : start + STRIP_PIXELS].astype(np.int64), opacity[start : start + STRIP_PIXELS]))
-        for start in range(0, levels.size, STRIP_PIXELS)
-    )
-    ink_is_light = weighted_sum > 127.5 * int(opacity.sum(dtype=np.int64))
-    paper = Image.new("L", image.size, 0 if ink_is_light else 255)
-    paper.paste(grey, mask=alpha)
-    return np.asarray(paper)
+def is_inverted(image: Image.Image) -> bool:
+    """Return whether 0 is white although Pillow takes it for black, as it does in a TIFF with 16 bits."""
+    tags = getattr(image, "tag_v2", {})  # only a TIFF has any
+    return image.mode.startswith("I") and tags.get(PHOTOMETRIC_TAG) == WHITE_IS_ZERO
 
 
 # A fast decoder for plain PNG files: 8-bit grey, not interlaced, with no chunks but IHDR, one IDAT and IEND. Scripts

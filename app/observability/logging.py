@@ -51,7 +51,9 @@ def log_config(level: str) -> dict[str, Any]:
                 name: {"handlers": ["stderr"], "level": level.upper(), "propagate": False}
                 for name in ("app", "uvicorn")
             },
-            "python_multipart": {"level": "CRITICAL"},  # it warns of faults in a body; our answer names them already
+            # These two report faults in a body. Our answer names them already.
+            "python_multipart": {"level": "CRITICAL"},
+            "PIL": {"level": "CRITICAL"},
         },
         # All other loggers: only warnings and errors, in the same format.
         "root": {"handlers": ["stderr"], "level": level.upper() if level in ("error", "critical") else "WARNING"},

@@ -41,6 +41,7 @@ ALLOWED = {
     ("cli/client.py", "httpx"): "connects to the service that its user gives",
     ("cli/load_generator.py", "loop.create_connection"): "connects to the service that its user gives",
     ("cli/responses.py", "httpx"): "reads the responses of that service",
+    ("imaging/tiff.py", "ctypes"): "turns off the messages of libtiff, by a fixed name in a library that is loaded",
     ("inference/torch_engine.py", "ctypes"): "checks whether NVIDIA's driver is installed, by a fixed name",
     ("inference/torch_engine.py", "safetensors.torch.load"): "a format that contains only tensors, and no code",
     ("server/uvicorn_server.py", "ctypes"): "gives the kernel a fixed filter of four instructions",

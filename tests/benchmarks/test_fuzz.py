@@ -50,7 +50,7 @@ def test_thousands_of_changed_inputs_do_no_harm() -> None:
     result = run(SEED, inputs=4_000)
     assert result.findings == {}
     assert result.inputs == 4_000
-    reads = {f"read, {format}" for format in ("PNG", "JPEG", "WEBP", "BMP", "GIF")}
+    reads = {f"read, {format}" for format in ("PNG", "JPEG", "WEBP", "BMP", "GIF", "HEIC", "TIFF")}
     refusals = {"MalformedRequestError", "UnsupportedMediaError", "BrokenImageError", "ImageSizeError"}
     assert set(result.outcomes) == reads | refusals
 

@@ -29,6 +29,7 @@ WANTED = {
     "": PROJECT["dependencies"],
     "torch": PROJECT["dependencies"] + PROJECT["optional-dependencies"]["torch"],
     "otel": PROJECT["dependencies"] + PROJECT["optional-dependencies"]["otel"],
+    "heic": PROJECT["dependencies"] + PROJECT["optional-dependencies"]["heic"],
     "build": PYPROJECT["dependency-groups"]["build"],
 }
 TARGETS = [
@@ -71,7 +72,7 @@ def test_a_lock_has_nothing_else(name: str) -> None:
     assert all(pin.hashes for pin in pins)
 
 
-@pytest.mark.parametrize("variant", ["torch", "otel"])
+@pytest.mark.parametrize("variant", ["torch", "otel", "heic"])
 def test_a_variant_only_adds_packages(variant: str) -> None:
     """Packages in both locks have the same version."""
     for target in TARGETS:

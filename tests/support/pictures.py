@@ -7,16 +7,31 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
 Grey = NDArray[np.uint8]
+
+EXTRA = "the extra heic is not installed: pip install -e '.[heic]'"
 
 
 def encode(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format, **options)
     return buffer.getvalue()
+
+
+def heic(image: Image.Image, **options: Any) -> bytes:
+    """Return a HEIC file, by default without any loss. Skips the test if nothing can write it."""
+    pytest.importorskip("pillow_heif", reason=EXTRA).register_heif_opener()
+    return encode(image, "HEIF", **{"quality": -1, "chroma": 444} | options)
+
+
+def tiff(image: Image.Image, **options: Any) -> bytes:
+    """Return a TIFF file. Skips the test if the service cannot read it."""
+    pytest.importorskip("pillow_heif", reason=EXTRA)
+    return encode(image, "TIFF", **options)
 
 
 def png(grey: Grey) -> bytes:
@@ -91,6 +106,21 @@ FILES: dict[str, Callable[[Grey], bytes]] = {
     "WebP": lambda grey: encode(Image.fromarray(grey).convert("RGB"), "WEBP", lossless=True),
     "BMP": lambda grey: encode(Image.fromarray(grey), "BMP"),
     "GIF": lambda grey: encode(Image.fromarray(grey), "GIF"),
+    "HEIC": lambda grey: heic(Image.fromarray(grey)),
+    "HEIC RGB": lambda grey: heic(Image.fromarray(grey).convert("RGB")),
+    "HEIC black ink on nothing": lambda grey: heic(transparent(grey, 0)),
+    "TIFF": lambda grey: tiff(Image.fromarray(grey)),
+    "TIFF RGB LZW": lambda grey: tiff(Image.fromarray(grey).convert("RGB"), compression="tiff_lzw"),
+    "TIFF P": lambda grey: tiff(Image.fromarray(grey).convert("P"), compression="tiff_adobe_deflate"),
+    "TIFF 16-bit": lambda grey: tiff(Image.fromarray(grey.astype(np.uint16) * 257)),
+    "TIFF CMYK": lambda grey: tiff(Image.fromarray(grey).convert("RGB").convert("CMYK"), compression="packbits"),
+    "TIFF JPEG": lambda grey: tiff(Image.fromarray(grey), compression="jpeg", quality=95),
+    "TIFF 1-bit fax": lambda grey: tiff(
+        Image.fromarray(grey).point(lambda value: 255 * (value > 127)).convert("1"), compression="group4"
+    ),
 }
 # Those that decode to exactly the same pixels.
-EXACT = ("PNG L", "PNG RGB", "PNG RGBA", "PNG LA", "PNG 16-bit", "WebP", "BMP", "GIF")
+EXACT = (
+    *("PNG L", "PNG RGB", "PNG RGBA", "PNG LA", "PNG 16-bit", "WebP", "BMP", "GIF"),
+    *("HEIC", "TIFF", "TIFF RGB LZW", "TIFF P", "TIFF 16-bit", "TIFF CMYK"),
+)

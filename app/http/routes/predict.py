@@ -43,9 +43,10 @@ async def predict(
     """Read the handwritten digit in an image.
 
     Send the image as a file of a form, as the body itself, or as base64 in JSON. It may be PNG, JPEG, WebP, BMP or GIF,
-    a scan, a drawing or a photograph, light on dark or dark on light. The answer has the digit, the probabilities of
-    all ten digits, and whether you can rely on it: if `accepted` is false, `reason` says why, and `digit` is only the
-    best guess. If the picture shows several digits, use `/read`.
+    and HEIC or TIFF if the operator has installed the extra for them. It may be a scan, a drawing or a photograph,
+    light on dark or dark on light. The answer has the digit, the probabilities of all ten digits, and whether you can
+    rely on it: if `accepted` is false, `reason` says why, and `digit` is only the best guess. If the picture shows
+    several digits, use `/read`.
     """
     return to_response(*await read_digit(request.scope, request.receive, service, normalize, preview))
 

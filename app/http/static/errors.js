@@ -1,5 +1,9 @@
 // Errors as the page shows them: a title, what the user can do, and the detail that the service sent.
 
+export const FORMAT_ADVICE =
+  "Choose a PNG, JPEG, WebP, BMP or GIF file. For a HEIC photo of an iPhone, open this page in Safari, or save the " +
+  "photo as JPEG. To take JPEG photos, choose Settings, Camera, Formats, Most Compatible.";
+
 export class PageError extends Error {
   // retryAfter: seconds until the page retries; null if it should not retry by itself.
   // canRetry: whether to show the "Try again" button.
@@ -52,6 +56,7 @@ const ADVICE = {
   401: "Ask the operator for an API key and enter it here.",
   408: "Try again. A smaller picture uploads faster.",
   413: "Choose a smaller picture, or save it as JPEG.",
+  415: FORMAT_ADVICE,
   422: "Choose another picture, or take a new photo.",
   429: "Wait a moment, then try again.",
   500: "Try again. If it fails again, report the request number below.",

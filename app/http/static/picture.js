@@ -1,15 +1,14 @@
 // Turns a file that the user chose, dropped, pasted or photographed into a picture to show and the bytes to send.
 //
 // A 48-megapixel photo is turned upright and shrunk here, so that a phone sends 0.5 MB and not 15. Formats that this
-// browser can open and the service cannot (AVIF; HEIC in Safari) are converted, so the service can read them too.
+// browser can open and the service may not (AVIF; HEIC and TIFF in Safari) are converted, so the service can read them
+// too. A file that this browser cannot open is sent as it is: some services read HEIC and TIFF.
 
-import { PageError } from "./errors.js";
+import { FORMAT_ADVICE, PageError } from "./errors.js";
 
 export const MAX_SIDE_PX = 2048; // of the longer side of a picture that is sent
 const MAX_BYTES = 10_000_000; // of a file that is sent unchanged: the service's default limit
 const ACCEPTED_TYPES = new Set(["image/png", "image/jpeg", "image/webp", "image/bmp", "image/gif"]); // by the service
-const HEIC_BRAND = /^(heic|heix|hevc|hevx|heim|heis|hevm|hevs|mif1|msf1)$/;
-const FORMAT_ADVICE = "Choose a PNG, JPEG, WebP, BMP or GIF file.";
 
 export class Picture {
   // image: what the pad draws, upright; null if this browser cannot show it. Width and height are in pixels.
@@ -20,10 +19,9 @@ export class Picture {
   static async fromFile(file) {
     const image = await openImage(file);
     if (image === null) {
-      if (await isHeic(file)) throw createHeicError();
       if (file.size > MAX_BYTES)
         throw new PageError("This browser cannot open that file as a picture.", { advice: FORMAT_ADVICE });
-      return new Picture(file, null, 0, 0); // the service reports what is wrong with it
+      return new Picture(file, null, 0, 0); // the service reads it, or reports what is wrong with it
     }
     const width = image.naturalWidth || MAX_SIDE_PX; // an SVG may have no size of its own
     const height = image.naturalHeight || MAX_SIDE_PX;
@@ -57,19 +55,6 @@ async function openImage(file) {
   } finally {
     URL.revokeObjectURL(address);
   }
-}
-
-async function isHeic(file) {
-  const head = new TextDecoder("latin1").decode(await file.slice(4, 12).arrayBuffer());
-  return head.startsWith("ftyp") && HEIC_BRAND.test(head.slice(4));
-}
-
-function createHeicError() {
-  return new PageError("This browser cannot open HEIC pictures.", {
-    advice:
-      "Open this page in Safari, or save the picture as JPEG. To make an iPhone take JPEG photos, choose Settings, " +
-      "Camera, Formats, Most Compatible.",
-  });
 }
 
 function isOpaque(context, { width, height }) {

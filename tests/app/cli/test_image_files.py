@@ -22,7 +22,8 @@ def touch(*paths: Path) -> list[str]:
 
 def test_a_folder_means_all_its_pictures_by_name(tmp_path: Path) -> None:
     """A subfolder's pictures come at the place of its name. Upper-case suffixes count; other files do not."""
-    expected = touch(*(tmp_path / name for name in ("1.png", "10.JPG", "2.webp", "b/x.gif", "b/y/z.bmp", "c.jpeg")))
+    names = "1.png", "10.JPG", "2.webp", "3.HEIC", "b/x.gif", "b/y/z.bmp", "c.jpeg", "d.heif", "e.tif", "f.tiff"
+    expected = touch(*(tmp_path / name for name in names))
     touch(*(tmp_path / name for name in ("labels.csv", "b/notes.txt", ".hidden.png", ".git/a.png", "._1.png")))
     assert find_names(tmp_path) == expected
 

@@ -10,6 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from app.http.schemas import EXAMPLE_DIGIT
+from app.imaging.formats import FORMATS
 from tests.app.http.routes.test_predict import BAD
 from tests.support.pictures import Grey, png
 from tests.support.running import Server
@@ -103,10 +104,11 @@ def test_the_examples_work_when_sent(document: dict[str, Any], server: Server) -
 
 
 def test_every_form_of_a_request_is_described(document: dict[str, Any]) -> None:
-    """A form with `file`, JSON with `image`, and the six types of a raw image."""
+    """A form with `file`, JSON with `image`, and the types of a raw image."""
     content = document["paths"]["/predict"]["post"]["requestBody"]["content"]
-    images = ["image/png", "image/jpeg", "image/webp", "image/bmp", "image/gif", "application/octet-stream"]
-    assert sorted(content) == sorted(["multipart/form-data", "application/json", *images])
+    images = [f"image/{name.lower()}" for name in FORMATS]
+    assert sorted(content) == sorted(["multipart/form-data", "application/json", "application/octet-stream", *images])
+    assert document["components"]["schemas"]["InputInfo"]["properties"]["format"]["enum"] == list(FORMATS)
     assert content["multipart/form-data"]["schema"]["required"] == ["file"]
     assert content["application/json"]["schema"]["required"] == ["image"]
 
