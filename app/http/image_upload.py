@@ -40,8 +40,8 @@ def extract_image(content_type: bytes, body: bytes) -> bytes:
     if kind == b"application/json":
         return read_json(body)
     raise UnsupportedMediaError(
-        "Send multipart/form-data with one file, or the image itself as image/png (or jpeg, webp, bmp, gif, or heic and "
-        'tiff if this service reads them), or application/json {"image": "<base64>"}.'
+        "Send multipart/form-data with one file, or the image itself as image/png (or jpeg, webp, bmp, gif, or heic "
+        'and tiff if this service reads them), or application/json {"image": "<base64>"}.'
     )
 
 

@@ -105,7 +105,7 @@ def is_fitted(grey: Grey, lightest: float) -> bool:
 
 def extract_digit(grey: Grey) -> NormalizedDigit:
     """Find the digit in a picture ``(H, W)``, cut it out and fit it."""
-    ink = find_ink(grey)
+    ink = find_ink(grey, "digit")
     if not ink.pieces:
         return NormalizedDigit(np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8), inverted=ink.inverted, blank=True)
     digit, others = select_digit(ink.pieces)

@@ -4,35 +4,53 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from app.imaging.pieces import Mask, Piece, find_pieces, measure_stroke_width
+from app.imaging.pieces import Mask, Piece, measure_stroke_width
 from app.imaging.rectangle import Rectangle
 
 MIN_LINE_SHARE = 0.45  # of the picture's longer side: a piece at least this long may be a ruled line
 EDGE_SHARE = 0.01  # of it: a ruled line continues beyond the picture, so it ends at most this far from the edge
 MIN_ASPECT = 12  # a straight run of a printed line is at least this many times as long as it is wide
+THIN_SHARE = 0.8
+MIN_THIN = 0.1
 ANCHOR_REACH = 1.5  # of its thickness: a line ends at another line if it ends at most this far from it
+MIN_CROSSED = 3
 SOFT_EDGE_PX = 2  # on each side of a line, its ink fades into the paper
 
 
-def find_printed_lines(mask: Mask) -> Mask:
+def find_printed_lines(labels: NDArray[np.int32], pieces: Sequence[Piece]) -> Mask:
     """Mark the pixels ``(H, W)`` of printed lines and their soft edges, except where a stroke crosses them.
 
     A piece may be printed if it is long and reaches the edge of the picture, or if it encloses other pieces. Its
     straight runs are printed if both their ends are at the edge of the picture or at another printed line. The strokes
     of a digit end freely.
+
+    Args:
+        labels: Which piece a pixel belongs to, ``(H, W)``.
+        pieces: The pieces of ink, including faint ink.
     """
-    lines = np.zeros_like(mask)
-    _, coarse = find_pieces(np.ascontiguousarray(mask[::2, ::2]))  # at half the size first: most pictures have no lines
-    if not select_long_or_enclosing(coarse, (mask.shape[0] // 2, mask.shape[1] // 2)):
-        return lines
-    labels, pieces = find_pieces(mask)
-    for piece in select_long_or_enclosing(pieces, mask.shape):
-        piece_mask = (labels[piece.box.slices] == piece.label).astype(np.uint8)
-        thickness = max(2, round(measure_stroke_width(piece_mask)))
-        if piece.box.longer_side >= MIN_ASPECT * thickness:
-            lines[piece.box.slices] |= find_lines_of_piece(piece_mask, piece.box, mask.shape, thickness)
+    lines = np.zeros(labels.shape, np.uint8)
+    for piece in select_long_or_enclosing(pieces, labels.shape):
+        mask = (labels[piece.box.slices] == piece.label).astype(np.uint8)
+        for thickness in measure_line_widths(mask):
+            if piece.box.longer_side >= MIN_ASPECT * thickness:
+                lines[piece.box.slices] |= find_lines_of_piece(mask, piece.box, labels.shape, thickness)
     return lines
+
+
+def measure_line_widths(mask: Mask) -> set[int]:
+    """Return how wide the lines of a piece ``(h, w)`` may be, in pixels: as its strokes, or only as the thinner ones.
+
+    A printed line is often thinner than the digits that touch it.
+    """
+    width = measure_stroke_width(mask)
+    square = np.ones((max(2, round(THIN_SHARE * width)),) * 2, np.uint8)
+    thin = mask & ~cv2.dilate(cv2.morphologyEx(mask, cv2.MORPH_OPEN, square), np.ones((3, 3), np.uint8))
+    widths = [width]
+    if np.count_nonzero(thin) >= MIN_THIN * np.count_nonzero(mask):
+        widths.append(min(width, measure_stroke_width(thin)))
+    return {max(2, round(each)) for each in widths}
 
 
 def select_long_or_enclosing(pieces: Sequence[Piece], shape: tuple[int, ...]) -> list[Piece]:
@@ -63,18 +81,24 @@ def find_lines_of_piece(mask: Mask, box: Rectangle, shape: tuple[int, ...], thic
     vertical = find_straight_runs(np.ascontiguousarray(mask.T), thickness)
     while True:  # a run that is given up may have held another one
         before = np.count_nonzero(horizontal) + np.count_nonzero(vertical)
-        horizontal = select_anchored_runs(horizontal, vertical.T, at_edge[:2], edge, thickness)
-        vertical = select_anchored_runs(vertical, horizontal.T, at_edge[2:], edge, thickness)
+        horizontal, is_through = select_printed_runs(horizontal, vertical.T, at_edge[:2], edge, thickness)
+        vertical, is_through_down = select_printed_runs(vertical, horizontal.T, at_edge[2:], edge, thickness)
         if np.count_nonzero(horizontal) + np.count_nonzero(vertical) == before:
             break
+    if not (is_through or is_through_down or min(count_runs(horizontal), count_runs(vertical)) >= 2):
+        return np.zeros_like(mask)  # neither a line through the picture nor a frame, but a 4 at its edge
     soft_edge = np.ones((2 * SOFT_EDGE_PX + 1,) * 2, np.uint8)
     horizontal, vertical = cv2.dilate(horizontal, soft_edge), cv2.dilate(vertical, soft_edge)
     rest = mask & ~(horizontal | vertical.T)
     return (horizontal & ~find_crossings(rest, thickness)) | (vertical & ~find_crossings(rest.T, thickness)).T
 
 
-def select_anchored_runs(runs: Mask, others: Mask, at_edge: tuple[bool, bool], edge: int, thickness: int) -> Mask:
-    """Keep the horizontal runs ``(h, w)`` with both ends at the edge of the picture or at one of the other runs.
+def select_printed_runs(
+    runs: Mask, others: Mask, at_edge: tuple[bool, bool], edge: int, thickness: int
+) -> tuple[Mask, bool]:
+    """Keep the horizontal runs ``(h, w)`` that look printed.
+
+    Both ends are at the edge of the picture or at a vertical run, or it meets at least ``MIN_CROSSED`` of those.
 
     Args:
         runs: The runs.
@@ -82,24 +106,29 @@ def select_anchored_runs(runs: Mask, others: Mask, at_edge: tuple[bool, bool], e
         at_edge: Whether the left and the right side of the piece are at the edge of the picture.
         edge: How near, in pixels.
         thickness: Of the lines, in pixels.
+
+    Returns:
+        The runs, and whether one of them goes through the whole picture or meets so many others.
     """
     width, reach = runs.shape[1], round(ANCHOR_REACH * thickness) + 2
     bridged = cv2.morphologyEx(runs, cv2.MORPH_CLOSE, np.ones((3, 4 * thickness + 1), np.uint8))  # over small gaps
     count, labels, stats, _ = cv2.connectedComponentsWithStats(bridged, connectivity=8)
-    keep = np.zeros(count, np.uint8)
+    _, other_labels = cv2.connectedComponents(np.ascontiguousarray(others), connectivity=8)
+    keep, is_any_through = np.zeros(count, np.uint8), False
     for label, (left, top, run_width, height, _) in enumerate(stats.tolist()[1:], start=1):
-        is_run = labels[top : top + height, left : left + run_width] == label
-        first_row, last_row = top + int(np.argmax(is_run[:, 0])), top + int(np.argmax(is_run[:, -1]))
-        right = left + run_width - 1
-        keep[label] = ((at_edge[0] and left <= edge) or has_ink_near(others, first_row, left, reach)) and (
-            (at_edge[1] and right >= width - 1 - edge) or has_ink_near(others, last_row, right, reach)
-        )
-    return keep[labels] & runs
+        near = other_labels[max(0, top - reach) : top + height + reach, max(0, left - reach) : left + run_width + reach]
+        starts_at_edge, ends_at_edge = at_edge[0] and left <= edge, at_edge[1] and left + run_width >= width - edge
+        is_held_left = starts_at_edge or near[:, : 2 * reach + 1].any()
+        is_held_right = ends_at_edge or near[:, -2 * reach - 1 :].any()
+        meets_many = np.count_nonzero(np.bincount(near.ravel())[1:]) >= MIN_CROSSED
+        keep[label] = (is_held_left and is_held_right) or meets_many
+        is_any_through |= bool((starts_at_edge and ends_at_edge) or meets_many)
+    return keep[labels] & runs, is_any_through
 
 
-def has_ink_near(mask: Mask, row: int, column: int, reach: int) -> bool:
-    """Return whether a mask has ink at most ``reach`` pixels away from a pixel, along each axis."""
-    return bool(mask[max(0, row - reach) : row + reach + 1, max(0, column - reach) : column + reach + 1].any())
+def count_runs(runs: Mask) -> int:
+    """Return how many connected runs there are in ``(h, w)``."""
+    return cv2.connectedComponents(np.ascontiguousarray(runs), connectivity=8)[0] - 1
 
 
 def find_straight_runs(mask: Mask, thickness: int) -> Mask:

@@ -37,6 +37,16 @@ class Rectangle:
             slice(self.left - outer.left, self.right - outer.left),
         )
 
+    @property
+    def area(self) -> int:
+        return self.width * self.height
+
+    def intersection(self, other: "Rectangle") -> int:
+        """Return how many pixels the two have in common."""
+        across = min(self.right, other.right) - max(self.left, other.left)
+        down = min(self.bottom, other.bottom) - max(self.top, other.top)
+        return max(across, 0) * max(down, 0)
+
     def contains(self, other: "Rectangle") -> bool:
         """Return whether the other rectangle is inside and touches no edge."""
         return (

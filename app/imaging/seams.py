@@ -6,8 +6,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.imaging.pieces import Mask
-
 MAX_SEAMS = 14  # through one group of pieces
 MIN_SEAM_DISTANCE = 0.12  # between two seams, in line heights
 WORK_HEIGHT_PX = 48  # the height at which seams are searched for
@@ -22,16 +20,16 @@ class Seam(NamedTuple):
     cost: float  # nats
 
 
-def find_seams(mask: Mask, line_height: float) -> list[Seam]:
+def find_seams(weight: NDArray[np.float32], line_height: float) -> list[Seam]:
     """Find the seams from top to bottom of ``(h, w)`` that cross the least ink, left to right.
 
     A seam may lean by up to 45 degrees, as in Avidan and Shamir 2007, "Seam Carving". One pass finds all of them: the
     cheapest seam through a column of the middle row consists of the cheapest path from there to the top and the
     cheapest path from there to the bottom.
     """
-    shrink = min(1.0, WORK_HEIGHT_PX / mask.shape[0])
-    size = (max(3, round(mask.shape[1] * shrink)), max(3, round(mask.shape[0] * shrink)))
-    ink = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    shrink = min(1.0, WORK_HEIGHT_PX / weight.shape[0])
+    size = (max(3, round(weight.shape[1] * shrink)), max(3, round(weight.shape[0] * shrink)))
+    ink = cv2.resize(weight.astype(np.float32), size, interpolation=cv2.INTER_AREA)
     middle = len(ink) // 2
     cost_above, steps_above = find_cheapest_paths(ink[: middle + 1])
     cost_below, steps_below = find_cheapest_paths(ink[middle:][::-1])
@@ -39,7 +37,7 @@ def find_seams(mask: Mask, line_height: float) -> list[Seam]:
     seams = []
     for column in select_seam_columns(total, max(1, round(MIN_SEAM_DISTANCE * line_height * shrink))):
         path = [*trace_path(steps_above, column)[::-1], *trace_path(steps_below, column)[1:]]
-        rows = np.minimum((np.arange(mask.shape[0]) * shrink).astype(int), len(path) - 1)
+        rows = np.minimum((np.arange(weight.shape[0]) * shrink).astype(int), len(path) - 1)
         columns = ((np.array(path)[rows] + 0.5) / shrink).round().astype(np.int64)
         thickness = float(total[column]) / (0.1 * line_height * shrink)  # in tenths of the line height
         seams.append(Seam(columns, CUT_COST * thickness))

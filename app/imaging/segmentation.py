@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.errors import CrowdedPictureError
 from app.imaging.digit_image import Grey
 from app.imaging.ink import Ink
-from app.imaging.normalize import fit_digit
+from app.imaging.normalize import FULL_INK_PERCENTILE, fit_digit
 from app.imaging.pieces import Mask, Piece, enclose_pieces
 from app.imaging.rectangle import Rectangle, enclose
 from app.imaging.seams import Seam, find_seams
@@ -31,6 +32,10 @@ JOIN_COST = 0.1  # for joining two groups in one digit
 GAP_COST = 0.8  # for a gap of one line height within a digit
 SKIP_COST = 4.0  # for skipping a part that is as large as the line is high
 DIGIT_COST = 0.2  # for each digit: of two paths that are equally good, take the one with fewer digits
+SMALL_COST, SMALL_SHARE = 1.0, 0.5  # for a digit e times lower than this share of the line height
+# For the share of a digit's width beyond FREE_OVERLAP that lies over the digit before it.
+OVERLAP_COST, FREE_OVERLAP = 3.0, 0.6
+MAX_ENDINGS = 16  # digits that a path may end with; more are never the cheapest
 TYPICALITY_WEIGHT = 3.0  # how much more typicality counts than probability; half a digit often has a high probability
 
 
@@ -145,6 +150,7 @@ def propose_line(ink: Ink, row: Sequence[Piece], max_candidates: int = MAX_CANDI
             mask = merge_masks(run, box)
             if mask.sum() >= MIN_INK_PIXELS:
                 cost = run[0].cut_cost + JOIN_COST * len(gaps) + GAP_COST * total_gap / line_height
+                cost += SMALL_COST * max(0.0, math.log(SMALL_SHARE * line_height / box.height))
                 candidates.append(Candidate(start, end, box, fit_digit(ink.cut_out(box, mask)), cost))
     return Line([skip_cost(part, line_height) for part in parts], candidates)
 
@@ -181,10 +187,11 @@ def divide_group(ink: Ink, group: Sequence[Piece], number: int, line_height: flo
     box, mask = enclose_pieces(group), ink.mask(group)
     if box.width < 0.5 * line_height:
         return [Part(box, mask, number, 0.0)]
+    weight = weigh_ink(ink.strength[box.slices], mask)
     parts: list[Part] = []
     columns = np.arange(box.width)
     left_edge, cut_cost = np.zeros(box.height, int), 0.0
-    for right_edge, next_cost in [*find_seams(mask, line_height), Seam(np.full(box.height, box.width), 0.0)]:
+    for right_edge, next_cost in [*find_seams(weight, line_height), Seam(np.full(box.height, box.width), 0.0)]:
         part_mask = mask * ((columns >= left_edge[:, None]) & (columns < right_edge[:, None]))
         inked_columns, inked_rows = np.flatnonzero(part_mask.any(axis=0)), np.flatnonzero(part_mask.any(axis=1))
         if len(inked_columns):
@@ -197,6 +204,15 @@ def divide_group(ink: Ink, group: Sequence[Piece], number: int, line_height: flo
     return parts
 
 
+def weigh_ink(strength: Grey, mask: Mask) -> NDArray[np.float32]:
+    """Return how much it counts to cut through each pixel ``(h, w)``, from 0 for paper to 1 for full ink.
+
+    Touching digits often meet in faint ink. Its square makes it cheap to cut.
+    """
+    full = float(np.percentile(strength[mask > 0], FULL_INK_PERCENTILE))
+    return np.square(np.minimum(strength / full, 1, dtype=np.float32) * mask)
+
+
 def find_best_path(line: Line, scores: Sequence[tuple[float, float]]) -> list[int]:
     """Return the indices of the candidates that make up the line at the lowest cost.
 
@@ -204,15 +220,37 @@ def find_best_path(line: Line, scores: Sequence[tuple[float, float]]) -> list[in
         line: The line.
         scores: Of each candidate, the probability of the digit that it is read as, and its typicality.
     """
-    best: list[tuple[float, list[int]]] = [(0.0, [])]  # of each number of parts, the lowest cost and its path
+    costs = [candidate.cost + reading_cost(*score) for candidate, score in zip(line.candidates, scores, strict=True)]
+    ending: list[list[int]] = [[] for _ in range(len(line.skip_costs) + 1)]
+    for index, candidate in enumerate(line.candidates):
+        ending[candidate.end].append(index)
+    # Of each number of parts, the cheapest path for each digit that it may end with, since the next one may overlap it.
+    best: list[dict[int | None, tuple[float, list[int]]]] = [{None: (0.0, [])}]
     for end, skip in enumerate(line.skip_costs, start=1):
-        paths = [(best[-1][0] + skip, best[-1][1])]
-        for index, candidate in enumerate(line.candidates):
-            if candidate.end == end:
-                cost, path = best[candidate.start]
-                paths.append((cost + candidate.cost + reading_cost(*scores[index]), [*path, index]))
-        best.append(min(paths, key=lambda path: path[0]))
-    return best[-1][1] if best[-1][0] < math.inf else []
+        paths = {last: (cost + skip, path) for last, (cost, path) in best[-1].items() if skip < math.inf}
+        for index in ending[end]:
+            candidate = line.candidates[index]
+            paths[index] = min(
+                (
+                    (cost + costs[index] + overlap_cost(line, last, candidate), [*path, index])
+                    for last, (cost, path) in best[candidate.start].items()
+                ),
+                default=(math.inf, []),
+                key=lambda path: path[0],
+            )
+        cheapest = sorted(paths, key=lambda last: paths[last][0])[:MAX_ENDINGS]
+        best.append({last: paths[last] for last in cheapest})
+    cost, path = min(best[-1].values(), default=(math.inf, []), key=lambda path: path[0])
+    return path if cost < math.inf else []
+
+
+def overlap_cost(line: Line, last: int | None, candidate: Candidate) -> float:
+    """Return what it costs to read a candidate after another one whose box overlaps it, as strokes of a 4 do."""
+    if last is None:
+        return 0.0
+    before, box = line.candidates[last].box, candidate.box
+    overlap = (min(before.right, box.right) - max(before.left, box.left)) / min(before.width, box.width)
+    return OVERLAP_COST * max(0.0, overlap - FREE_OVERLAP)
 
 
 def reading_cost(probability: float, typicality: float) -> float:

@@ -1,14 +1,18 @@
 """Marks the strokes of a picture: where ink begins, and which faint ink continues it."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from app.imaging.digit_image import Grey
 from app.imaging.paper import MIN_CONTRAST
-from app.imaging.pieces import Mask
+from app.imaging.pieces import Mask, Piece
 
 INK_OVER_GRAIN = 5  # standard deviations of the paper's grain by which ink stands out
 MAX_OVER_GRAIN = 100.0  # strength above which everything is ink, however coarse the grain
+MAX_GROWTH = 1.5  # of the longer side of the strong parts of a stroke: with its faint parts, it is at most this long
 FAINT_SHARE = 0.5  # of the level at which ink begins: what is stronger and connected to ink belongs to its stroke
 
 
@@ -37,16 +41,28 @@ def find_ink_level(strength: Grey, faintest: float) -> float:
     return max(faintest, 0.9 * float(best))
 
 
-def mark_strokes(strength: Grey, faintest: float) -> Mask:
-    """Mark the ink ``(H, W)``: what is stronger than the level, and the fainter ink that is connected to it.
+def mark_strokes(strong: NDArray[np.bool_], labels: NDArray[np.int32], pieces: Sequence[Piece]) -> Mask:
+    """Mark the ink ``(H, W)``: what is strong, and the fainter ink that continues its strokes.
 
     Pressure and speed change along a stroke, so a single level would tear it. Two levels follow a stroke into its faint
-    parts, as in Canny 1986, "A Computational Approach to Edge Detection".
+    parts, as in Canny 1986, "A Computational Approach to Edge Detection". Faint ink that would make strokes much larger
+    is something else, like the ruled line that they stand on.
+
+    Args:
+        strong: Where the ink is strong, ``(H, W)``.
+        labels: Of the pieces of all ink, ``(H, W)``.
+        pieces: These pieces.
     """
-    level = find_ink_level(strength, faintest)
-    strong, faint = strength > level, (strength > max(faintest, FAINT_SHARE * level)).astype(np.uint8)
-    count, labels = cv2.connectedComponents(faint, connectivity=8)
-    has_strong = np.zeros(count, np.uint8)
-    has_strong[labels[strong]] = 1
-    has_strong[0] = 0  # paper
-    return has_strong[labels]
+    continued = np.zeros(int(labels.max()) + 1, np.bool_)
+    for piece in pieces:
+        is_strong = strong[piece.box.slices] & (labels[piece.box.slices] == piece.label)
+        rows, columns = np.flatnonzero(is_strong.any(axis=1)), np.flatnonzero(is_strong.any(axis=0))
+        if len(rows):
+            longer_side = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
+            continued[piece.label] = piece.box.longer_side <= MAX_GROWTH * longer_side
+    return (strong | continued[labels]).astype(np.uint8)
+
+
+def faint_level(level: float, faintest: float) -> float:
+    """Return the strength that ink has at least, where it continues a stroke that is stronger than ``level``."""
+    return max(faintest, FAINT_SHARE * level)

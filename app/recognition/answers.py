@@ -12,7 +12,7 @@ from pydantic import Field
 from app.imaging.decode import Format
 from app.imaging.rectangle import Rectangle
 
-Reason = Literal["blank", "not_a_digit", "uncertain", "several_digits"]
+Reason = Literal["blank", "not_a_digit", "uncertain", "several_digits", "unread_ink"]
 Digit = Annotated[int, Field(ge=0, le=9)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -94,9 +94,17 @@ class Reading:
     text: Annotated[
         str, Field(description="the lines, top to bottom, separated by line feeds; empty if there is no ink")
     ]
-    confidence: Annotated[Probability | None, Field(description="the product of the digits' confidences")]
-    accepted: Annotated[bool, Field(description="whether every digit meets the model's thresholds")]
-    reason: Annotated[Reason | None, Field(description="why not: the reason of the first digit that has one, or blank")]
+    confidence: Annotated[
+        Probability | None,
+        Field(description="the product of the digits' confidences, times the share of the ink that was read"),
+    ]
+    accepted: Annotated[
+        bool, Field(description="whether every digit meets the model's thresholds, and all ink was read")
+    ]
+    reason: Annotated[
+        Reason | None,
+        Field(description="why not: blank, the reason of the first digit that has one, or unread_ink"),
+    ]
     lines: list[ReadLine]
     input: PageInfo
     model: Annotated[str, Field(description="name and version of the model that answered")]

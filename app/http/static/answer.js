@@ -122,6 +122,7 @@ export class Answer {
 // Returns the judgement and the explanation for an answer that was not accepted.
 function describeReason(reason, digit, probabilities) {
   if (reason === "blank") return ["Blank", "No readable ink was found. Write larger or darker."];
+  if (reason === "unread_ink") return ["Not all was read", "Some ink in the picture is part of no digit."];
   const best = withArticle(digit);
   if (reason === "several_digits")
     return ["More than one digit", `The largest looks like ${best}. You can read them all as one number.`];

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from app.imaging.ink import MARGIN_PX, find_ink
+from app.imaging.paper import Shows
 from app.imaging.pieces import enclose_pieces
 from tests.support.pictures import Grey
 
@@ -22,7 +23,7 @@ def draw_cross(paper: float = 220, ink: float = 40) -> Grey:
 
 def is_cross(grey: Grey, tolerance: int = 2) -> bool:
     """Return whether the box of the ink is that of the cross."""
-    box = enclose_pieces(find_ink(grey).pieces)
+    box = enclose_pieces(find_ink(grey, "digit").pieces)
     edges = (box.left, box.top, box.right, box.bottom)
     return all(abs(a - b) <= tolerance for a, b in zip(edges, CROSS_BOX, strict=True))
 
@@ -32,7 +33,7 @@ def test_ink_is_found_dark_or_light(paper: int, ink: int) -> None:
     """The box is right, and so is whether the ink is darker than its paper."""
     page = draw_cross(paper, ink)
     assert is_cross(page)
-    assert find_ink(page).inverted == (ink < paper)
+    assert find_ink(page, "digit").inverted == (ink < paper)
 
 
 def test_a_gradient_of_light_is_not_ink() -> None:
@@ -72,7 +73,7 @@ def test_ruled_lines_are_not_ink_pale_or_dark(level: int) -> None:
     for row in range(20, HEIGHT, 40):
         page[row : row + 2] = np.minimum(page[row : row + 2], level)
     assert is_cross(page, tolerance=4)
-    assert len(find_ink(page).pieces) == 1
+    assert len(find_ink(page, "digit").pieces) == 1
 
 
 def test_the_box_of_a_form_is_not_ink() -> None:
@@ -86,14 +87,74 @@ def test_a_lone_straight_stroke_is_kept() -> None:
     """A 1 as long and straight as a ruled line is ink if there is nothing else."""
     page = np.full((HEIGHT, WIDTH), 220, np.uint8)
     page[20:220, 150:156] = 40
-    assert enclose_pieces(find_ink(page).pieces).height >= 198
+    assert enclose_pieces(find_ink(page, "digit").pieces).height >= 198
+
+
+@pytest.mark.parametrize("pencil", [150, 185])
+def test_pencil_in_a_black_frame_is_ink(pencil: int) -> None:
+    """The lines of the frame run on to the edges of the picture. None of their crossings is left."""
+    page = draw_cross(255, pencil)
+    page[[20, 21, 22, 200, 201, 202]] = 0
+    page[:, [30, 31, 32, 280, 281, 282]] = 0
+    assert is_cross(page)
+    assert len(find_ink(page, "digit").pieces) == 1
+
+
+def test_a_stroke_may_become_fainter() -> None:
+    """The middle of a stroke is at a third of the contrast of its ends. It stays one piece."""
+    page = draw_cross(220, 40)
+    page[90:115, 115:125] = 160
+    assert is_cross(page)
+    assert len(find_ink(page, "digit").pieces) == 1
+
+
+@pytest.mark.parametrize(("paper", "ink"), [(220, 60), (60, 200)])
+def test_a_stroke_along_the_edge_is_ink(paper: int, ink: int) -> None:
+    """The bar of a large 7 lies along the edge of the picture."""
+    page = np.full((HEIGHT, WIDTH), paper, np.uint8)
+    page[:16, 60:200] = ink
+    cv2.line(page, (192, 8), (120, 200), ink, 16)
+    assert enclose_pieces(find_ink(page, "digit").pieces).top == 0
+
+
+def test_a_large_4_at_the_edge_is_no_printed_line() -> None:
+    """Its bar starts at the left edge, its stem ends at the bottom edge, and both are straight."""
+    page = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    for start, end in (((60, 20), (4, 150)), ((4, 150), (180, 150)), ((120, 80), (120, HEIGHT))):
+        cv2.line(page, start, end, 0, 10)
+    box = enclose_pieces(find_ink(page, "digit").pieces)
+    assert box.width > 170
+    assert box.height > 210
+
+
+@pytest.mark.parametrize("shows", ["digit", "page"])
+def test_a_bright_centre_is_not_ink(shows: Shows) -> None:
+    """The light falls off to a third towards the corners; thin dark ink counts for more."""
+    y, x = np.indices((HEIGHT, WIDTH))
+    light = 1 - 0.66 * ((x / WIDTH - 0.5) ** 2 + (y / HEIGHT - 0.5) ** 2) / 0.5
+    page = np.full((HEIGHT, WIDTH), 200, np.float32)
+    page[100:140, 158:161] = page[100:103, 140:160] = 90
+    ink = find_ink((page * light).astype(np.uint8), shows)
+    assert ink.inverted
+    assert enclose_pieces(ink.pieces).height <= 44
+
+
+@pytest.mark.parametrize("desk", [40, 120, 250])
+def test_the_desk_around_a_page_is_not_ink(desk: int) -> None:
+    """A sheet lies on a darker or lighter desk. Only what is written on the sheet is ink."""
+    page = np.full((480, 640), desk, np.float32)
+    page[60:430, 90:560] = 190
+    page[200:240, 300:304] = page[200:204, 280:300] = 60
+    box = enclose_pieces(find_ink(page.astype(np.uint8), "page").pieces)
+    assert abs(box.left - 280) <= 2
+    assert abs(box.bottom - 240) <= 2
 
 
 def test_a_cut_out_has_soft_edges_and_nothing_of_its_neighbour() -> None:
     """One of two blurred bars is cut out, with a margin of paper."""
     page = np.full((HEIGHT, WIDTH), 220, np.float32)
     page[60:180, 100:112] = page[60:180, 124:136] = 40
-    ink = find_ink(cv2.GaussianBlur(page, (0, 0), 2).astype(np.uint8))
+    ink = find_ink(cv2.GaussianBlur(page, (0, 0), 2).astype(np.uint8), "digit")
     assert len(ink.pieces) == 2
     left = min(ink.pieces, key=lambda piece: piece.box.left)
     cut = ink.cut_out(left.box, ink.mask([left]))
@@ -107,7 +168,7 @@ def test_a_cut_out_has_soft_edges_and_nothing_of_its_neighbour() -> None:
 def test_a_picture_of_noise_has_a_bounded_number_of_pieces() -> None:
     """No picture causes more work afterwards than a page of writing."""
     noise = np.random.default_rng(0).integers(0, 2, (1500, 1500)).astype(np.uint8) * 255
-    assert len(find_ink(noise).pieces) <= 200
+    assert len(find_ink(noise, "digit").pieces) <= 200
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9999), (9999, 1), (41, 1), (3, 41), (2, 70_000), (40, 40)])
@@ -115,6 +176,6 @@ def test_a_picture_of_noise_has_a_bounded_number_of_pieces() -> None:
 def test_any_shape_works(shape: tuple[int, int], level: int) -> None:
     """Blank paper of any shape has no ink. A dot on it causes no error."""
     page = np.full(shape, level, np.uint8)
-    assert not find_ink(page).pieces
+    assert not find_ink(page, "digit").pieces
     page[0, 0] = 255 - level
-    find_ink(page)
+    find_ink(page, "digit")

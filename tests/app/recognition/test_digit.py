@@ -54,7 +54,7 @@ def test_scores_are_rounded_and_still_sum_to_one(engine: Engine, digits: list[tu
 def test_every_kind_of_file_gives_the_same_digit(name: str, engine: Engine, digits: list[tuple[int, Grey]]) -> None:
     """A digit is read correctly from every format and mode that the service accepts."""
     for digit, image in digits:
-        (result,) = score_pictures(engine, [prepare_file(FILES[name](image), 1000).pixels]).to_list()
+        (result,) = score_pictures(engine, [prepare_file(FILES[name](image), 10_000).pixels]).to_list()
         assert result.probabilities.index(max(result.probabilities)) == digit
 
 

@@ -58,26 +58,27 @@ def read(drawings: Sequence[Drawing], hand: Hand, engine: Engine, model: ModelFo
     return [make_prediction(*each, thresholds, model.manifest.id) for each in zip(pictures, scores, strict=True)]
 
 
-def check_answers(drawings: Sequence[Drawing], predictions: Sequence[Prediction]) -> None:
-    """Check that at least 99 % of the answers are right, and that no wrong answer is accepted."""
+def list_misread(drawings: Sequence[Drawing], predictions: Sequence[Prediction]) -> list[Misread]:
+    """Return the drawings that were read wrongly."""
     pairs = map(Misread, drawings, predictions)
-    misread = [pair for pair in pairs if pair.prediction.digit != pair.drawing.digit]
-    assert [str(each) for each in misread if each.prediction.accepted] == []
-    assert len(misread) <= 0.01 * len(drawings), [str(each) for each in misread]
+    return [pair for pair in pairs if pair.prediction.digit != pair.drawing.digit]
 
 
 @pytest.mark.parametrize("hand", HANDS, ids=str)
 def test_a_drawn_digit_is_read_at_any_size_and_place(hand: Hand, engine: Engine, released: ModelFolder) -> None:
     """At least 99 % of the drawings that fit on the pad are read correctly. No wrong answer is accepted."""
     drawings = list(list_drawings(hand, SIZES))
-    check_answers(drawings, read(drawings, hand, engine, released))
+    misread = list_misread(drawings, read(drawings, hand, engine, released))
+    assert [str(each) for each in misread if each.prediction.accepted] == []
+    assert len(misread) <= 0.01 * len(drawings), [str(each) for each in misread]
 
 
 @pytest.mark.parametrize("hand", HANDS, ids=str)
 def test_a_drawn_digit_may_run_off_the_pad_a_little(hand: Hand, engine: Engine, released: ModelFolder) -> None:
-    """The same is true of drawings that lose a third of the pen's width at the edge."""
+    """At least 98 % of the drawings that lose a third of the pen's width at the edge are read correctly."""
     drawings = list(list_drawings(hand, (0.75, 1.3), PEN_WIDTH / 3))
-    check_answers(drawings, read(drawings, hand, engine, released))
+    misread = list_misread(drawings, read(drawings, hand, engine, released))
+    assert len(misread) <= 0.02 * len(drawings), [str(each) for each in misread]
 
 
 @pytest.mark.parametrize("hand", HANDS, ids=str)

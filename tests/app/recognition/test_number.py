@@ -84,3 +84,18 @@ def test_a_file_that_is_not_an_image_is_an_error(read_file: ReadFile) -> None:
     """Errors of the decoder are passed on."""
     with pytest.raises(RequestError):
         read_file(b"no image")
+
+
+def test_ink_that_is_part_of_no_digit_is_reported(read_file: ReadFile, digits: Digits) -> None:
+    """A long stroke below the number is not read. Then the number is not accepted, and its confidence is lower."""
+    page = make_page([[image for _, image in digits[:10:2]]])
+    plain = read_file(png(page))
+    below = np.full((60, page.shape[1]), page[0, 0], np.uint8)
+    below[30:33, 10:90] = 255 - page[0, 0]
+    marked = read_file(png(np.vstack([page, below])))
+    assert (plain.accepted, plain.reason) == (True, None)
+    assert marked.text == plain.text
+    assert (marked.accepted, marked.reason) == (False, "unread_ink")
+    assert plain.confidence is not None
+    assert marked.confidence is not None
+    assert marked.confidence < 0.99 * plain.confidence
