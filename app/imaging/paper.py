@@ -14,7 +14,7 @@ THUMBNAIL_PX = 160  # the longer side of the thumbnail from which the paper is e
 # The square that no stroke fills, as a share of the thumbnail's longer and of its shorter side: the smaller one counts.
 # One digit may fill the picture. The digits of a page are smaller, and a smaller square follows the paper more closely:
 # shadows, vignettes, the edge of a sheet on a desk.
-STROKE_OF_DIGIT, STROKE_OF_PAGE = (0.2, 0.5), (0.1, 0.25)
+STROKE_OF_DIGIT, STROKE_OF_PAGE = (0.3, 0.75), (0.1, 0.25)
 DOMINANT_REACH = 0.83  # of the square, on each side: the neighbourhood in which most is paper
 MIN_LIGHT = np.uint8(80)  # grey levels; darker paper is too dark to divide by
 
@@ -23,6 +23,9 @@ MIN_RIM = 0.5  # of its contrast: by how much a stroke changes within five pixel
 
 Shows = Literal["digit", "page"]
 """What a picture shows: one digit, which may fill it, or a page of numbers."""
+
+
+NEAR = np.ones((3, 3), np.uint8)
 
 
 class FlatPicture(NamedTuple):
@@ -60,6 +63,8 @@ def estimate_paper(grey: Grey, shows: Shows) -> tuple[Grey, bool]:
     of_longer, of_shorter = STROKE_OF_DIGIT if shows == "digit" else STROKE_OF_PAGE
     side = round(min(of_longer * max(thumbnail.shape), of_shorter * min(thumbnail.shape))) | 1
     without_dark, without_light = (remove_strokes(thumbnail, dark, side) for dark in (True, False))
+    if shrink_factor < 1:
+        without_dark, without_light = cv2.erode(without_dark, NEAR), cv2.dilate(without_light, NEAR)
     dominant, sharpness = estimate_dominant_level(thumbnail, side), measure_sharpness(thumbnail)
     dark = np.minimum(cv2.subtract(without_dark, thumbnail), cv2.subtract(dominant, thumbnail))
     light = np.minimum(cv2.subtract(thumbnail, without_light), cv2.subtract(thumbnail, dominant))
@@ -102,9 +107,8 @@ def remove_strokes(thumbnail: Grey, dark: bool, side: int) -> Grey:
     thumbnail is too coarse to tell where exactly the edge is.
     """
     padded = cv2.copyMakeBorder(thumbnail, side, side, side, side, cv2.BORDER_REPLICATE)
-    square, near = np.ones((side, side), np.uint8), np.ones((3, 3), np.uint8)
-    paper = cv2.morphologyEx(padded, cv2.MORPH_CLOSE if dark else cv2.MORPH_OPEN, square)[side:-side, side:-side]
-    return cv2.erode(paper, near) if dark else cv2.dilate(paper, near)
+    square = np.ones((side, side), np.uint8)
+    return cv2.morphologyEx(padded, cv2.MORPH_CLOSE if dark else cv2.MORPH_OPEN, square)[side:-side, side:-side]
 
 
 def uncover_edge(thumbnail: Grey, paper: Grey, dark: bool, sharpness: NDArray[np.float32]) -> Grey:
@@ -116,7 +120,7 @@ def uncover_edge(thumbnail: Grey, paper: Grey, dark: bool, sharpness: NDArray[np
     side = round(EDGE_STROKE * max(thumbnail.shape)) | 1
     beyond = cv2.copyMakeBorder(thumbnail, side, side, side, side, cv2.BORDER_CONSTANT, value=255 if dark else 0)
     uncovered_paper = remove_strokes(beyond, dark, side)[side:-side, side:-side]
-    contrast = cv2.absdiff(uncovered_paper, paper)
+    contrast = cv2.subtract(uncovered_paper, paper) if dark else cv2.subtract(paper, uncovered_paper)
     mask = (contrast >= MIN_CONTRAST).astype(np.uint8)
     if not mask.any():
         return paper
