@@ -10,7 +10,7 @@ def test_a_seam_goes_between_two_strokes_that_touch() -> None:
     mask = np.zeros((60, 70), np.uint8)
     mask[:, :20] = mask[:, 50:] = 1
     mask[28:31, 20:50] = 1
-    seams = find_seams(mask, 60)
+    seams = find_seams(mask.astype(np.float32), 60)
     columns, cost = min(seams, key=lambda seam: seam.cost)
     assert columns.shape == (60,)
     assert ((columns >= 20) & (columns <= 50)).all()
@@ -23,5 +23,7 @@ def test_a_seam_leans_where_the_strokes_do() -> None:
     for row in range(60):
         mask[row, 40 - row // 2 : 52 - row // 2] = mask[row, 60 - row // 2 : 72 - row // 2] = 1
     assert np.flatnonzero(mask.any(axis=0)).size == 61  # no empty column
-    columns, _ = min(find_seams(mask, 60), key=lambda seam: mask[np.arange(60), seam.columns.clip(0, 89)].sum())
+    columns, _ = min(
+        find_seams(mask.astype(np.float32), 60), key=lambda seam: mask[np.arange(60), seam.columns.clip(0, 89)].sum()
+    )
     assert mask[np.arange(60), columns.clip(0, 89)].sum() <= 2
