@@ -79,7 +79,7 @@ def find_lines_of_piece(mask: Mask, box: Rectangle, shape: tuple[int, ...], thic
     at_edge = box.left <= edge, box.right >= shape[1] - edge, box.top <= edge, box.bottom >= shape[0] - edge
     horizontal = find_straight_runs(mask, thickness)
     vertical = find_straight_runs(np.ascontiguousarray(mask.T), thickness)
-    while True:  # a run that is given up may have held another one
+    while True:  # dropping a run may leave another one without a hold
         before = np.count_nonzero(horizontal) + np.count_nonzero(vertical)
         horizontal, is_through = select_printed_runs(horizontal, vertical.T, at_edge[:2], edge, thickness)
         vertical, is_through_down = select_printed_runs(vertical, horizontal.T, at_edge[2:], edge, thickness)

@@ -22,7 +22,7 @@ def find_faintest_ink(grain: float) -> float:
 
 
 def find_ink_level(strength: Grey, faintest: float) -> float:
-    """Return the strength at which ink begins, by Otsu's method (1979) over what is not fainter than ``faintest``.
+    """Return the strength at which ink begins, by Otsu's method (1979) over all ink from ``faintest`` up.
 
     Where faint lines and strong strokes share a paper, this level separates them. Where there are only strokes, it
     separates their cores from their soft edges.
