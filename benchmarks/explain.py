@@ -28,6 +28,7 @@ from PIL import Image, ImageDraw
 from scipy.stats import spearmanr
 
 from app.imaging.digit_image import IMAGE_SIZE, Grey, Images
+from app.imaging.encode import to_png
 from app.inference import model_folder
 from app.inference.engines import Engine, OnnxRuntimeEngine
 from app.inference.model_folder import ModelFolder
@@ -47,7 +48,6 @@ from app.recognition.explanation import (
     patch_masks,
 )
 from app.settings import released_model
-from benchmarks.pictures import encode_png
 from benchmarks.server_process import Process
 from benchmarks.startup import free_port, wait_for_answer
 from training.data import mnist
@@ -271,7 +271,7 @@ def print_costs(digits: Images) -> None:
                 for index in range(REQUESTS):
                     started = time.perf_counter()
                     headers = {"Content-Type": "image/png", "Accept": accept}
-                    connection.request("POST", "/explain", encode_png(digits[index % len(digits)]), headers)
+                    connection.request("POST", "/explain", to_png(digits[index % len(digits)]), headers)
                     answer = connection.getresponse()
                     if answer.status != 200 or not answer.read():
                         raise SystemExit(f"the service answered {answer.status}")

@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Plot
 from matplotlib.ticker import StrMethodFormatter
 
+from app.imaging.encode import to_png
 from app.inference import model_folder
 from app.settings import released_model
 from benchmarks import load
@@ -38,7 +39,7 @@ Line = dict[int, Figure]  # by number of connections, or by digits per request
 
 def make_form(images: Images) -> Post:
     """Make a batch of pictures as a form with files."""
-    return load.multipart_post("/predict/batch", "file", [load.encode_png(image) for image in images])
+    return load.multipart_post("/predict/batch", "file", [to_png(image) for image in images])
 
 
 def make_tensor(images: Images) -> Post:

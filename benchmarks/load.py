@@ -6,7 +6,6 @@ by its port.
 """
 
 import http.client
-import io
 import json
 import resource
 import subprocess
@@ -16,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from benchmarks.peers import ROOT
 
@@ -67,13 +65,6 @@ class LoadResult:
     refused: int  # answered with a status of 400 or more
     broken: int  # not answered
     busy: float  # share of its core that wrk used; near 1, wrk was the bottleneck
-
-
-def encode_png(image: NDArray[np.uint8]) -> bytes:
-    """Encode pixels as a PNG file."""
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG")
-    return file.getvalue()
 
 
 def multipart_post(path: str, part: str, files: Sequence[bytes]) -> Post:

@@ -7,27 +7,26 @@ one colour. HEIC and TIFF need the extra heic.
 """
 
 import argparse
-import io
 import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
 import pillow_heif
 from PIL import Image
 
+from benchmarks.mutations import encode
 from tests.support.examples import make_examples
-from tests.support.running import Server, running
+from tests.support.hostile import memory
+from tests.support.running import running
 
 A4_AT_600_DPI = 4_960, 7_016  # pixels
 DIGIT_PX = 280
 CLIENTS = 8
 PAPER = 250
-MEBIBYTE = 1.048576  # MB
+MEBIBYTE = 1.048576  # megabytes
 
 
 def make_page() -> Image.Image:
@@ -38,13 +37,6 @@ def make_page() -> Image.Image:
         for left in range(500, 2_750, 450):
             page[top : top + DIGIT_PX, left : left + DIGIT_PX] = np.minimum(np.asarray(seven), PAPER)
     return Image.fromarray(page)
-
-
-def encode(image: Image.Image, format: str, **options: Any) -> bytes:
-    """Encode an image as a file."""
-    buffer = io.BytesIO()
-    image.save(buffer, format, **options)
-    return buffer.getvalue()
 
 
 KINDS: dict[str, Callable[[Image.Image], bytes]] = {
@@ -61,12 +53,6 @@ KINDS: dict[str, Callable[[Image.Image], bytes]] = {
 }
 
 
-def peak_megabytes(server: Server, field: str = "VmHWM") -> float:
-    """Return the peak resident memory of a service in MB, or with ``VmRSS`` the current one."""
-    status = Path(f"/proc/{server.pid}/status").read_text().splitlines()
-    return int(next(line for line in status if line.startswith(field)).split()[1]) / 1024 * MEBIBYTE
-
-
 def measure(kind: str, path: str, page: Image.Image) -> None:
     """Start a service, send it one kind of page, and print what this takes."""
     file = KINDS[kind](page)
@@ -75,13 +61,13 @@ def measure(kind: str, path: str, page: Image.Image) -> None:
         def post(_: int = 0) -> int:
             return client.post(path, files={"file": file}).status_code
 
-        idle = peak_megabytes(server, "VmRSS")
+        idle = memory(server.pid, "VmRSS") * MEBIBYTE
         started = time.perf_counter()
         status = post()
-        seconds, once = time.perf_counter() - started, peak_megabytes(server) - idle
+        seconds, once = time.perf_counter() - started, memory(server.pid, "VmHWM") * MEBIBYTE - idle
         with ThreadPoolExecutor(CLIENTS) as pool:
             statuses = Counter(pool.map(post, range(CLIENTS)))
-        together = peak_megabytes(server) - idle
+        together = memory(server.pid, "VmHWM") * MEBIBYTE - idle
     print(
         f"{kind:16} {len(file) / 1e6:5.2f} MB  {status}  {seconds:5.2f} s  one {once:4.0f} MB  "
         f"{CLIENTS} at once {together:4.0f} MB {dict(statuses)}",

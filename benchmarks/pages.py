@@ -21,7 +21,6 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from app.errors import RequestError
 from benchmarks.pictures import Model
 from training.pages.kinds import KINDS, ONE_DIGIT, make_page
 from training.pages.page import SyntheticPage
@@ -47,16 +46,8 @@ class Outcome:
 def read_page(model: Model, page: SyntheticPage) -> Outcome:
     """Read a page as the service does."""
     started = time.process_time()
-    try:
-        if page.kind in ONE_DIGIT:
-            _, prediction = model.predict(page.data)
-            text, accepted = "" if prediction.digit is None else str(prediction.digit), prediction.accepted
-        else:
-            reading = model.read(page.data)
-            text, accepted = reading.text, reading.accepted
-    except RequestError as error:
-        text, accepted = f"{type(error).__name__}: {error}", False
-    return Outcome(page, text, accepted, time.process_time() - started)
+    answer = model.answer(page.data, page.kind not in ONE_DIGIT)
+    return Outcome(page, answer.text, answer.accepted, time.process_time() - started)
 
 
 def measure_kind(model: Model, sources: Sources, kind: str, count: int, seed: int) -> list[Outcome]:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -23,7 +24,9 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 
+from app.errors import RequestError
 from app.imaging.digit_image import DIGIT_SIZE
+from app.imaging.encode import to_png
 from app.imaging.normalize import centre_by_mass
 from app.inference import model_folder
 from app.inference.engine_selection import open_engine
@@ -40,6 +43,14 @@ from training.data.other_datasets import read_sklearn_pictures, read_usps_pictur
 
 MAX_PIXELS = 25_000_000
 SEED = 2026  # the thresholds in app/imaging were chosen on pictures of seeds below 100
+
+
+class Answer(NamedTuple):
+    """What the service made of a file."""
+
+    text: str  # what it read; after an error, the error
+    accepted: bool
+    reason: str | None
 
 
 @dataclass(frozen=True)
@@ -65,6 +76,18 @@ class Model:
         """Read a number, as /read does."""
         thresholds = self.folder.manifest.thresholds("onnxruntime", None)
         return read_number(file, MAX_PIXELS, self.engine, thresholds, self.folder.manifest.id)
+
+    def answer(self, file: bytes, is_number: bool) -> Answer:
+        """Read a number or one digit, as the service does. An error of the service counts as refused."""
+        try:
+            if is_number:
+                reading = self.read(file)
+                return Answer(reading.text, reading.accepted, reading.reason)
+            _, prediction = self.predict(file)
+            text = "" if prediction.digit is None else str(prediction.digit)
+            return Answer(text, prediction.accepted, prediction.reason)
+        except RequestError as error:
+            return Answer(f"{type(error).__name__}: {error}", False, "error")
 
 
 @dataclass(frozen=True)
@@ -128,7 +151,7 @@ def measure_other_sets(model: Model, data_dir: Path, held_out: Digits) -> None:
         "held-out MNIST, black on white": (black_on_white, held_out.labels.numpy()),
     }
     for name, (pictures, labels) in sets.items():
-        served = [model.predict(encode_png(picture))[1].digit for picture in pictures]
+        served = [model.predict(to_png(picture))[1].digit for picture in pictures]
         light = [255 - p for p in pictures] if "black" in name else pictures
         scores = [score_pictures(model.engine, [fit_by_hand(picture)]).to_list()[0] for picture in light]
         by_hand = [max(range(10), key=each.probabilities.__getitem__) for each in scores]
@@ -145,13 +168,6 @@ def fit_by_hand(grey: Grey) -> Grey:
     scale = DIGIT_SIZE / max(ink.shape)
     size = (max(1, round(ink.shape[1] * scale)), max(1, round(ink.shape[0] * scale)))
     return centre_by_mass(cv2.resize(ink, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR))
-
-
-def encode_png(grey: Grey) -> bytes:
-    """Encode pixels as a PNG file."""
-    file = io.BytesIO()
-    Image.fromarray(grey).save(file, "PNG")
-    return file.getvalue()
 
 
 def format_median(seconds: Sequence[float]) -> str:
@@ -176,7 +192,7 @@ def measure_costs(held_out: Digits) -> None:
         return file.getvalue()
 
     files = {
-        "28x28 PNG": (encode_png(digit), 500),
+        "28x28 PNG": (to_png(digit), 500),
         "640x480 JPEG": (make_page(640, 480, "JPEG"), 10),
         "640x480 PNG in colour": (make_page(640, 480, "PNG"), 10),
         "12 MP JPEG": (make_page(4000, 3000, "JPEG"), 3),

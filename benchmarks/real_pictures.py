@@ -13,19 +13,19 @@ import argparse
 import csv
 import os
 import sys
-import zipfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 
-from app.errors import RequestError
 from benchmarks.pictures import Model
+from training.errors import DataError
+from training.pages.scans import HELD_OUT_WRITERS, TRAINING_WRITERS, read_scans
 
 REAL_PICTURES = Path("../shared/real")
-WRITERS = {"writers 1-9": range(1, 10), "writers 10-12": range(10, 13)}
+WRITERS = {"writers 1-9": TRAINING_WRITERS, "writers 10-12": HELD_OUT_WRITERS}
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,8 @@ class Outcome:
 
 def read_picture(model: Model, name: str, data: bytes, label: str, is_number: bool) -> Outcome:
     """Read a picture as the service does. An error of the service counts as refused."""
-    try:
-        if is_number:
-            reading = model.read(data)
-            return Outcome(name, label, reading.text.replace("\n", "/"), reading.accepted, reading.reason)
-        _, prediction = model.predict(data)
-        text = "" if prediction.digit is None else str(prediction.digit)
-        return Outcome(name, label, text, prediction.accepted, prediction.reason)
-    except RequestError as error:
-        return Outcome(name, label, "", False, type(error).__name__)
+    answer = model.answer(data, is_number)
+    return Outcome(name, label, answer.text.replace("\n", "/"), answer.accepted, answer.reason)
 
 
 def read_real_pictures(model: Model, folder: Path) -> dict[tuple[str, str], list[Outcome]]:
@@ -67,16 +60,6 @@ def read_real_pictures(model: Model, folder: Path) -> dict[tuple[str, str], list
             groups[kind, row["medium"]].append(outcome)
             groups[kind, "all"].append(outcome)
     return groups
-
-
-def read_scans(model: Model, archive: Path, writers: range) -> Iterator[Outcome]:
-    """Read the scans of some writers. Their files are called ``WRITER_.../DIGIT/...png``."""
-    with zipfile.ZipFile(archive) as scans:
-        for name in scans.namelist():
-            writer, _, rest = name.rpartition("/")[0].rpartition("/")
-            number = Path(writer).name[:4]
-            if name.endswith(".png") and number.isdigit() and int(number) in writers:
-                yield read_picture(model, name, scans.read(name), rest, is_number=False)
 
 
 def print_row(kind: str, medium: str, outcomes: Sequence[Outcome]) -> None:
@@ -119,15 +102,17 @@ def main() -> None:
         groups = read_real_pictures(model, arguments.real)
     else:
         print(f"There is no labels.csv in {arguments.real}: the real pictures are skipped.", file=sys.stderr)
-    archive = Path(os.environ.get("DIGITS_DATA_DIR", "data")) / "swiss" / "scans.zip"
+    data_dir = Path(os.environ.get("DIGITS_DATA_DIR", "data"))
     print(f"{model.folder.manifest.id}\nkind    medium            n         right    accepted  wrong of those  several")
     for (kind, medium), outcomes in sorted(groups.items()):
         print_row(kind, medium, outcomes)
-    if archive.exists():
+    try:
         for name, writers in WRITERS.items():
-            print_row("swiss", name, list(read_scans(model, archive, writers)))
-    else:
-        print(f"There is no {archive}: the Swiss scans are skipped.", file=sys.stderr)
+            scans = read_scans(data_dir, writers)
+            outcomes = [read_picture(model, name, file, str(digit), is_number=False) for _, digit, file in scans]
+            print_row("swiss", name, outcomes)
+    except DataError as error:
+        print(f"{error} The Swiss scans are skipped.", file=sys.stderr)
     if arguments.failures:
         for (_, medium), outcomes in sorted(groups.items()):
             if medium != "all":

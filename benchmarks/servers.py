@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.imaging.encode import to_png
 from app.inference import model_folder
 from app.inference.engine_selection import open_engine
 from app.settings import released_model
@@ -54,7 +55,7 @@ def make_posts(contender: Contender, images: Images) -> list[Post]:
     """Make one request per picture, in the form that this server accepts."""
     if contender.form == "tensor":
         return [load.tensor_post(contender.path, image) for image in images]
-    files = [load.encode_png(image) for image in images]
+    files = [to_png(image) for image in images]
     if contender.form == "raw":
         return [load.raw_post(contender.path, file) for file in files]
     return [load.multipart_post(contender.path, contender.part, [file]) for file in files]

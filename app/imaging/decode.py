@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.errors import BrokenImageError, ImageSizeError, RequestError
-from app.imaging.formats import EXTRA_FORMATS, PNG_SIGNATURE, detect_format
-from app.imaging.formats import Format as Format  # for the modules that import it from here
-from app.imaging.grey import Grey, to_grey
+from app.imaging.digit_image import Grey
+from app.imaging.formats import EXTRA_FORMATS, PNG_SIGNATURE, Format, detect_format
+from app.imaging.grey import to_grey
 from app.imaging.heic import check_heic
 from app.imaging.rectangle import Rectangle
 from app.imaging.tiff import check_tiff, silence_libtiff

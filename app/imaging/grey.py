@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-STRIP_PIXELS = 65_536  # converted at once; a pixel takes up to 20 bytes meanwhile
+from app.imaging.digit_image import Grey
 
-Grey = NDArray[np.uint8]
+STRIP_PIXELS = 65_536  # converted at once; a pixel takes up to 20 bytes meanwhile
 
 
 def to_grey(image: Image.Image) -> Grey:

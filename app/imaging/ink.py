@@ -13,16 +13,14 @@ from numpy.typing import NDArray
 from app.imaging.digit_image import Grey
 from app.imaging.paper import MIN_CONTRAST, Shows, flatten, shrink
 from app.imaging.pieces import Mask, Piece, enclose_pieces, find_pieces, measure_stroke_width
-from app.imaging.printed_lines import find_printed_lines
+from app.imaging.printed_lines import edge_width, find_printed_lines
 from app.imaging.rectangle import Rectangle
 from app.imaging.strokes import faint_level, find_faintest_ink, find_ink_level, mark_strokes
 
 MAX_WORK_PX = 1_280  # the longer side of the picture that is worked on; more pixels show no more of a digit
 SMALL_PICTURE_PX = 40  # the longer side; a picture up to this size is assumed to show one digit on even paper
 INK_SHARE = 0.3  # of full ink: above the grain of paper, below the soft edge of a stroke
-LINE_SHARE = 0.6  # of the level at which ink begins: printed lines may be paler than ink
 MIN_LEFT_SHARE = 0.1  # of the shorter side: if all pieces without the lines are smaller, the lines were the writing
-SLIVER_SHARE = 0.01  # of the longer side: ink that reaches no further into the picture is none of its digits
 MARGIN_PX = 8  # paper on each side of ink that is cut out
 
 
@@ -80,30 +78,39 @@ def find_ink(grey: Grey, shows: Shows) -> Ink:
         return find_ink_of_small_picture(grey)
     strength, inverted, grain = flatten(grey, shows)
     faintest = find_faintest_ink(grain)
-    labels, pieces, lines = find_strokes(strength, faintest)
-    if lines.any():
-        # Strokes are found anew without the lines: next to a black frame, pencil would look like paper.
-        without_lines = np.where(lines, 0, strength).astype(np.uint8)
-        other_labels, others, _ = find_strokes(without_lines, faintest)
-        if others and max(piece.box.longer_side for piece in others) >= MIN_LEFT_SHARE * min(strength.shape):
-            return Ink(without_lines, other_labels, others, inverted, scale)
-    return Ink(strength, labels, pieces, inverted, scale)
-
-
-def find_strokes(strength: Grey, faintest: float) -> tuple[NDArray[np.int32], list[Piece], Mask]:
-    """Find the pieces of ink, their labels ``(H, W)``, and the printed lines ``(H, W)`` among them."""
     level = find_ink_level(strength, faintest)
     labels, pieces = find_pieces((strength > faint_level(level, faintest)).astype(np.uint8))
     lines = find_printed_lines(labels, pieces)
-    labels, pieces = find_pieces(mark_strokes(strength > level, labels, pieces))
-    return labels, [piece for piece in pieces if not is_along_edge(piece.box, strength.shape)], lines
+    if lines.any():
+        # The level is found anew without the lines: next to a black frame, pencil would look like paper.
+        rest = np.where(lines, 0, strength).astype(np.uint8)
+        rest_level = find_ink_level(rest, faintest)
+        faint_labels, faint_pieces = find_pieces((rest > faint_level(rest_level, faintest)).astype(np.uint8))
+        rest_labels, strokes = find_strokes(rest > rest_level, faint_labels, faint_pieces)
+        if strokes and max(piece.box.longer_side for piece in strokes) >= MIN_LEFT_SHARE * min(rest.shape):
+            return Ink(rest, rest_labels, strokes, inverted, scale)
+    labels, pieces = find_strokes(strength > level, labels, pieces)
+    return Ink(strength, labels, pieces, inverted, scale)
+
+
+def find_strokes(
+    strong: NDArray[np.bool_], labels: NDArray[np.int32], pieces: Sequence[Piece]
+) -> tuple[NDArray[np.int32], list[Piece]]:
+    """Find the pieces of strong ink, with the faint ink that continues them, and their labels ``(H, W)``.
+
+    Args:
+        strong: Where the ink is strong, ``(H, W)``.
+        labels: Of the pieces of all ink, ``(H, W)``.
+        pieces: These pieces.
+    """
+    labels, strokes = find_pieces(mark_strokes(strong, labels, pieces))
+    return labels, [piece for piece in strokes if not is_along_edge(piece.box, strong.shape)]
 
 
 def is_along_edge(box: Rectangle, shape: tuple[int, ...]) -> bool:
     """Return whether a piece is no more than a sliver along the edge of a picture ``(H, W)``: something beside it."""
-    height, width = shape
-    sliver = max(2, round(SLIVER_SHARE * max(shape)))
-    return box.right <= sliver or box.left >= width - sliver or box.bottom <= sliver or box.top >= height - sliver
+    (height, width), edge = shape, edge_width(shape)
+    return box.right <= edge or box.left >= width - edge or box.bottom <= edge or box.top >= height - edge
 
 
 def find_ink_of_small_picture(grey: Grey) -> Ink:

@@ -1,4 +1,4 @@
-"""Separates ink from paper in any light: estimate the paper, measure the ink against it, find where ink begins."""
+"""Separates ink from paper in any light: estimate the paper, and measure the ink against it."""
 
 from typing import Literal, NamedTuple
 
@@ -24,8 +24,7 @@ MIN_RIM = 0.5  # of its contrast: by how much a stroke changes within five pixel
 Shows = Literal["digit", "page"]
 """What a picture shows: one digit, which may fill it, or a page of numbers."""
 
-
-NEAR = np.ones((3, 3), np.uint8)
+NEAR = np.ones((3, 3), np.uint8)  # a pixel and those around it
 
 
 class FlatPicture(NamedTuple):
@@ -64,6 +63,7 @@ def estimate_paper(grey: Grey, shows: Shows) -> tuple[Grey, bool]:
     side = round(min(of_longer * max(thumbnail.shape), of_shorter * min(thumbnail.shape))) | 1
     without_dark, without_light = (remove_strokes(thumbnail, dark, side) for dark in (True, False))
     if shrink_factor < 1:
+        # The thumbnail is too coarse to tell where the edge of a shadow is: near it, the level nearer to ink counts.
         without_dark, without_light = cv2.erode(without_dark, NEAR), cv2.dilate(without_light, NEAR)
     dominant, sharpness = estimate_dominant_level(thumbnail, side), measure_sharpness(thumbnail)
     dark = np.minimum(cv2.subtract(without_dark, thumbnail), cv2.subtract(dominant, thumbnail))
@@ -87,7 +87,7 @@ def measure_sharpness(thumbnail: Grey) -> NDArray[np.float32]:
 
     Ink has edges; light and shade change slowly.
     """
-    steepness = cv2.morphologyEx(thumbnail, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)).astype(np.float32)
+    steepness = cv2.morphologyEx(thumbnail, cv2.MORPH_GRADIENT, NEAR).astype(np.float32)
     return np.maximum(steepness - 2 * np.median(steepness), 0)
 
 
@@ -103,8 +103,7 @@ def remove_strokes(thumbnail: Grey, dark: bool, side: int) -> Grey:
     """Remove dark or light strokes, with a square that none fills; ``side`` is in pixels.
 
     What reaches the edge of the picture is assumed to continue beyond it. Otherwise the corner of a shadow would be as
-    thin as a stroke. Where the paper changes suddenly, as at the edge of a shadow, the level nearer to ink counts: the
-    thumbnail is too coarse to tell where exactly the edge is.
+    thin as a stroke.
     """
     padded = cv2.copyMakeBorder(thumbnail, side, side, side, side, cv2.BORDER_REPLICATE)
     square = np.ones((side, side), np.uint8)
@@ -125,8 +124,8 @@ def uncover_edge(thumbnail: Grey, paper: Grey, dark: bool, sharpness: NDArray[np
     if not mask.any():
         return paper
     other_ink = (cv2.absdiff(paper, thumbnail) >= MIN_CONTRAST) & (mask == 0)
-    inner = cv2.erode(mask, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=1)
-    nearby_sharpness = cv2.dilate(sharpness, np.ones((3, 3), np.uint8))
+    inner = cv2.erode(mask, NEAR, borderType=cv2.BORDER_CONSTANT, borderValue=1)
+    nearby_sharpness = cv2.dilate(sharpness, NEAR)
     count, labels = cv2.connectedComponents(mask, connectivity=8)
     for label in range(1, count):
         stroke = labels == label

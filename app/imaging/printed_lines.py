@@ -12,10 +12,10 @@ from app.imaging.rectangle import Rectangle
 MIN_LINE_SHARE = 0.45  # of the picture's longer side: a piece at least this long may be a ruled line
 EDGE_SHARE = 0.01  # of it: a ruled line continues beyond the picture, so it ends at most this far from the edge
 MIN_ASPECT = 12  # a straight run of a printed line is at least this many times as long as it is wide
-THIN_SHARE = 0.8
-MIN_THIN = 0.1
+THIN_SHARE = 0.8  # of the mean stroke width of a piece: what is narrower counts as thin
+MIN_THIN = 0.1  # of the ink of a piece: less than this that is thin is only the rims of its strokes
 ANCHOR_REACH = 1.5  # of its thickness: a line ends at another line if it ends at most this far from it
-MIN_CROSSED = 3
+MIN_CROSSED = 3  # lines that a printed line crosses, if its ends fade; the bar of a 4 crosses one
 SOFT_EDGE_PX = 2  # on each side of a line, its ink fades into the paper
 
 
@@ -66,7 +66,7 @@ def select_long_or_enclosing(pieces: Sequence[Piece], shape: tuple[int, ...]) ->
 
 
 def edge_width(shape: tuple[int, ...]) -> int:
-    """Return how near to the edge of a picture ``(H, W)`` a line ends that continues beyond it."""
+    """Return how many pixels from the edge of a picture ``(H, W)`` still count as its edge."""
     return max(2, round(EDGE_SHARE * max(shape)))
 
 

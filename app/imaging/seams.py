@@ -29,7 +29,7 @@ def find_seams(weight: NDArray[np.float32], line_height: float) -> list[Seam]:
     """
     shrink = min(1.0, WORK_HEIGHT_PX / weight.shape[0])
     size = (max(3, round(weight.shape[1] * shrink)), max(3, round(weight.shape[0] * shrink)))
-    ink = cv2.resize(weight.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    ink = cv2.resize(weight, size, interpolation=cv2.INTER_AREA)
     middle = len(ink) // 2
     cost_above, steps_above = find_cheapest_paths(ink[: middle + 1])
     cost_below, steps_below = find_cheapest_paths(ink[middle:][::-1])

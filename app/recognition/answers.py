@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from app.imaging.decode import Format
+from app.imaging.formats import Format
 from app.imaging.rectangle import Rectangle
 
 Reason = Literal["blank", "not_a_digit", "uncertain", "several_digits", "unread_ink"]

@@ -6,9 +6,10 @@ the same ones.
 
 from typing import NamedTuple
 
-from app.imaging.decode import Format, Picture, decode
+from app.imaging.decode import Picture, decode
 from app.imaging.digit_image import Grey
 from app.imaging.encode import to_data_uri
+from app.imaging.formats import Format
 from app.imaging.normalize import Mode, normalize
 from app.imaging.rectangle import Rectangle
 from app.inference.model_folder import Thresholds

@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from app.http.image_upload import extract_image, extract_images
+from app.imaging.encode import to_png
 from benchmarks import load, report
 from benchmarks.environments import server_variables
 from benchmarks.peers import CONTENDERS, OURS, ROOT
@@ -61,7 +62,7 @@ def test_the_results_of_wrk_are_read_from_the_end_of_its_report() -> None:
 
 def test_a_prepared_request_is_valid_http(seven: NDArray[np.uint8]) -> None:
     """h11 reads the prepared bytes as one complete POST, and the service's own parser finds the file in its form."""
-    file = load.encode_png(seven)
+    file = to_png(seven)
     post = load.multipart_post("/predict", "file", [file])
     connection = h11.Connection(h11.SERVER)
     connection.receive_data(post.encode(8000))
@@ -75,7 +76,7 @@ def test_a_prepared_request_is_valid_http(seven: NDArray[np.uint8]) -> None:
 
 def test_a_form_holds_its_files_in_order(digits: list[tuple[int, NDArray[np.uint8]]]) -> None:
     """In the form of a batch, each picture is a separate part."""
-    files = [load.encode_png(image) for _, image in digits]
+    files = [to_png(image) for _, image in digits]
     post = load.multipart_post("/predict/batch", "file", files)
     assert extract_images(post.content_type.encode(), post.body, max_files=len(files)) == files
 

@@ -138,10 +138,3 @@ def encode_jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=quality)
     return file.getvalue()
-
-
-def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """Encode a picture ``(H, W)`` or ``(H, W, 3)`` as a PNG file."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
-    return file.getvalue()

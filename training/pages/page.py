@@ -6,8 +6,9 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from app.imaging.encode import to_png
 from app.imaging.rectangle import Rectangle
-from training.pages.camera import Shot, encode_jpeg, encode_png
+from training.pages.camera import Shot, encode_jpeg
 from training.pages.sheet import Sheet
 
 
@@ -35,4 +36,4 @@ class SyntheticPage:
 def save(pixels: NDArray[np.uint8], qualities: tuple[int, int], png_share: float, generator: Generator) -> bytes:
     """Encode a picture as JPEG of a random quality, or as PNG in a share of the cases."""
     quality = int(generator.integers(qualities[0], qualities[1] + 1))
-    return encode_png(pixels) if generator.random() < png_share else encode_jpeg(pixels, quality)
+    return to_png(pixels, compress_level=1) if generator.random() < png_share else encode_jpeg(pixels, quality)

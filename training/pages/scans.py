@@ -2,7 +2,7 @@
 
 import io
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -22,8 +22,8 @@ HELD_OUT_WRITERS = ("0010", "0011", "0012")
 SPECK = 12  # pixels; a smaller spot is dust
 
 
-def load_scans(data_dir: Path, writers: Collection[str]) -> Scans:
-    """Load the scans of some writers from ``data_dir/swiss/scans.zip``.
+def read_scans(data_dir: Path, writers: Collection[str]) -> Iterator[tuple[str, int, bytes]]:
+    """Yield the writer, the digit and the PNG file of each scan of some writers in ``data_dir/swiss/scans.zip``.
 
     Args:
         writers: Their numbers, of four digits.
@@ -34,12 +34,18 @@ def load_scans(data_dir: Path, writers: Collection[str]) -> Scans:
     path = data_dir / "swiss" / "scans.zip"
     if not path.is_file():
         raise DataError(f"{path} is missing. It is the collection kensanata/numbers (CC0), as WRITER/DIGIT/*.png.")
-    scans: dict[str, dict[int, list[Picture]]] = defaultdict(lambda: defaultdict(list))
     with ZipFile(path) as archive:
         for name in sorted(archive.namelist()):
             writer = name[:4]
             if name.endswith(".png") and writer in writers:
-                scans[writer][int(name.split("/")[1])].append(decode(archive.read(name)))
+                yield writer, int(name.split("/")[1]), archive.read(name)
+
+
+def load_scans(data_dir: Path, writers: Collection[str]) -> Scans:
+    """Load the scans of some writers. Raises what ``read_scans`` raises."""
+    scans: dict[str, dict[int, list[Picture]]] = defaultdict(lambda: defaultdict(list))
+    for writer, digit, file in read_scans(data_dir, writers):
+        scans[writer][digit].append(decode(file))
     return scans
 
 

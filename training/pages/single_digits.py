@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.random import Generator
 
-from training.pages.camera import Shot, View, blur, choose_view, encode_png, expose, look
+from app.imaging.encode import to_png
+from training.pages.camera import Shot, View, blur, choose_view, expose, look
 from training.pages.light import make_light
 from training.pages.page import SyntheticPage, save
 from training.pages.paper import Pixels, make_paper
@@ -83,10 +84,8 @@ def make_scan(sources: Sources, kind: str, generator: Generator) -> SyntheticPag
         sheet = Sheet.of(picture.astype(np.float32))
         ink = find_ink(picture)
         sheet.start_line()
-        sheet.write(
-            np.zeros_like(ink) if not (ink > VISIBLE).any() else ink, label, 0, 0, picture[ink > VISIBLE].mean(axis=0)
-        )
-        return SyntheticPage.of(kind, sheet, see_all(sheet), encode_png(picture))
+        sheet.write(ink, label, 0, 0, picture[ink > VISIBLE].mean(axis=0))
+        return SyntheticPage.of(kind, sheet, see_all(sheet), to_png(picture, compress_level=1))
     height, width = generator.integers(88, 104), generator.integers(82, 102)
     sheet = Sheet.of(np.full((height, width, 3), generator.uniform(249, 255), np.float32))
     hand = Hand.pick(sources, generator, (BALLPOINT,))
@@ -95,7 +94,7 @@ def make_scan(sources: Sources, kind: str, generator: Generator) -> SyntheticPag
     write_one(sheet, replace(hand, pen=pen, colour=colour), generator.uniform(38, 78), generator)
     shot = see_all(sheet)
     pixels = blur(shot.pixels, 0.7, generator) + generator.normal(0, 1.2, shot.pixels.shape)
-    return SyntheticPage.of(kind, sheet, shot, encode_png(pixels.round().clip(0, 255).astype(np.uint8)))
+    return SyntheticPage.of(kind, sheet, shot, to_png(pixels.round().clip(0, 255).astype(np.uint8), compress_level=1))
 
 
 def make_faint(sources: Sources, kind: str, generator: Generator) -> SyntheticPage:
@@ -109,5 +108,5 @@ def make_faint(sources: Sources, kind: str, generator: Generator) -> SyntheticPa
     sheet.classes[:] = np.where(grey > VISIBLE * grey.max(), DIGIT, 0)
     grey = (grey + generator.normal(0, generator.uniform(0, 3), grey.shape)).round().clip(0, 255).astype(np.uint8)
     return SyntheticPage.of(
-        kind, sheet, see_all(sheet), encode_png(255 - grey if generator.random() < 0.4 else grey)
+        kind, sheet, see_all(sheet), to_png(255 - grey if generator.random() < 0.4 else grey, compress_level=1)
     )  # fmt: skip

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from app.imaging.encode import to_png
 from training.errors import DataError
-from training.pages.camera import encode_png
 from training.pages.scans import find_ink, load_scans
 
 
@@ -40,7 +40,7 @@ def test_writers_are_kept_apart(tmp_path: Path) -> None:
     (tmp_path / "swiss").mkdir()
     with ZipFile(tmp_path / "swiss" / "scans.zip", "w") as archive:
         for name in ("0001_CH4M/3/number-1.png", "0001_CH4M/7/number-2.png", "0012_CH3M/3/number-3.png"):
-            archive.writestr(name, encode_png(make_scan()))
+            archive.writestr(name, to_png(make_scan()))
     scans = load_scans(tmp_path, ["0001"])
     assert {writer: set(pictures) for writer, pictures in scans.items()} == {"0001": {3, 7}}
     np.testing.assert_array_equal(scans["0001"][3][0], make_scan())
