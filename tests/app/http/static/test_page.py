@@ -552,8 +552,9 @@ def test_without_a_network_it_says_so(opened: tuple[Page, list[str]]) -> None:
     page.context.set_offline(True)
     draw(page, [(0.3, 0.5), (0.6, 0.5)])
     expect(page.get_by_role("alert")).to_contain_text("You are offline.")
-    page.context.set_offline(False)
+    # The page may still read the last stroke, so no request may succeed in between.
     page.route("**/predict*", lambda route: route.abort("connectionrefused"))
+    page.context.set_offline(False)
     page.get_by_role("button", name="Try again").click()
     expect(page.get_by_role("alert")).to_contain_text("The service cannot be reached.")
     page.unroute("**/predict*")
