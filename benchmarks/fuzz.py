@@ -34,7 +34,7 @@ from app.http.image_upload import extract_image
 from app.http.multipart import BOUNDARY, parse_files, split_files
 from app.imaging.decode import decode, decode_plain_png, open_image
 from app.imaging.normalize import normalize
-from app.recognition.number import list_candidates, open_page
+from app.recognition.page import open_page
 from benchmarks.mutations import CORPUS, Input, make_input
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -98,7 +98,7 @@ def check_input(given: Input) -> str:
                 raise Finding(f"{box} is not within {picture.width} x {picture.height}")
     with suppress(CrowdedPictureError):
         page = open_page(open_image(data, MAX_PIXELS))
-        if any(pixels.shape != (28, 28) for pixels in list_candidates(page)):
+        if any(pixels.shape != (28, 28) for pixels in page.candidates):
             raise Finding("a candidate for a digit is not 28x28")
     return f"read, {picture.format}"
 

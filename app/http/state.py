@@ -95,13 +95,19 @@ class ServiceState:
     ) -> Result:
         """Process a picture in the pool and count its pixels meanwhile. Raises what ``prepare`` raises."""
         if isinstance(image, bytes):
-            image = await self._run_in_pool(deadline, open_image, image, self.settings.max_pixels)
+            image = await self.run_in_pool(deadline, open_image, image, self.settings.max_pixels)
         with self.admission.holding_pixels(image.pixel_count):
-            return await self._run_in_pool(deadline, process, image)
+            return await self.run_in_pool(deadline, process, image)
 
-    async def _run_in_pool(
+    async def run_in_pool(
         self, deadline: float, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
     ) -> Result:
+        """Run a function in a thread of the pool.
+
+        Raises:
+            DeadlineError: The deadline passed before its turn.
+        """
+
         def run_before_deadline() -> Result:
             if time.perf_counter() > deadline:
                 raise DeadlineError

@@ -4,7 +4,7 @@ Knows nothing of digits, except that they consist of strokes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -48,19 +48,29 @@ class Ink:
         labels = self.labels[enclose_pieces(pieces).slices]
         return np.isin(labels, [piece.label for piece in pieces]).astype(np.uint8)
 
+    def turn(self, quarter_turns: int) -> "Ink":
+        """Return the same ink, turned clockwise."""
+        height, width = self.labels.shape
+        return replace(
+            self,
+            strength=np.ascontiguousarray(np.rot90(self.strength, -quarter_turns)),
+            labels=np.ascontiguousarray(np.rot90(self.labels, -quarter_turns)),
+            pieces=[replace(piece, box=piece.box.turn(quarter_turns, width, height)) for piece in self.pieces],
+        )
+
     def cut_out(self, box: Rectangle, mask: Mask) -> CutOut:
         """Cut the ink that is marked in a box out of the picture.
 
         It keeps its soft edges. Of ink beside it, hardly anything is included.
         """
-        mask = cv2.copyMakeBorder(mask, MARGIN_PX, MARGIN_PX, MARGIN_PX, MARGIN_PX, cv2.BORDER_CONSTANT)
         stroke_width = measure_stroke_width(mask)
+        mask = cv2.copyMakeBorder(mask, MARGIN_PX, MARGIN_PX, MARGIN_PX, MARGIN_PX, cv2.BORDER_CONSTANT)
         reach = 2 * max(1, min(MARGIN_PX, round(stroke_width / 2))) + 1
         with_edges = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
-        outer = Rectangle(box.left - MARGIN_PX, box.top - MARGIN_PX, box.right + MARGIN_PX, box.bottom + MARGIN_PX)
+        outer = box.grow(MARGIN_PX)
         height, width = self.labels.shape
         visible = outer.clip(width, height)
-        strength = np.zeros_like(mask)
+        strength = np.zeros(mask.shape, np.uint8)
         strength[visible.slices_in(outer)] = self.strength[visible.slices]
         return CutOut(strength * with_edges, mask, stroke_width)
 
@@ -79,13 +89,13 @@ def find_ink(grey: Grey, shows: Shows) -> Ink:
     strength, inverted, grain = flatten(grey, shows)
     faintest = find_faintest_ink(grain)
     level = find_ink_level(strength, faintest)
-    labels, pieces = find_pieces((strength > faint_level(level, faintest)).astype(np.uint8))
+    labels, pieces = find_pieces((strength > faint_level(level, faintest, shows)).astype(np.uint8))
     lines = find_printed_lines(labels, pieces)
     if lines.any():
         # The level is found anew without the lines: next to a black frame, pencil would look like paper.
         rest = np.where(lines, 0, strength).astype(np.uint8)
         rest_level = find_ink_level(rest, faintest)
-        faint_labels, faint_pieces = find_pieces((rest > faint_level(rest_level, faintest)).astype(np.uint8))
+        faint_labels, faint_pieces = find_pieces((rest > faint_level(rest_level, faintest, shows)).astype(np.uint8))
         rest_labels, strokes = find_strokes(rest > rest_level, faint_labels, faint_pieces)
         if strokes and max(piece.box.longer_side for piece in strokes) >= MIN_LEFT_SHARE * min(rest.shape):
             return Ink(rest, rest_labels, strokes, inverted, scale)

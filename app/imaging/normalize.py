@@ -4,6 +4,7 @@ That is MNIST's own convention (LeCun et al. 1998): the digit fits into 20x20 wi
 of mass is in the middle of 28x28. A picture that already follows it stays as it is.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from app.imaging.digit_image import DIGIT_SIZE, IMAGE_SIZE, Grey
 from app.imaging.ink import INK_SHARE, CutOut, find_ink
 from app.imaging.paper import MIN_CONTRAST
-from app.imaging.pieces import Piece, enclose_pieces
+from app.imaging.pieces import Mask, Piece, enclose_pieces
 from app.imaging.rectangle import Rectangle, enclose
 
 MAX_OFF_CENTRE_PX = 1.0  # of the centre of mass in the convention; MNIST rounds it to whole pixels
@@ -153,7 +154,7 @@ def fit_digit(cut: CutOut) -> Grey:
     The ink's full strength becomes white, and soft edges stay soft. A thin stroke is widened before the digit is
     shrunk, or it would vanish.
     """
-    full = max(float(np.percentile(cut.strength[cut.mask > 0], FULL_INK_PERCENTILE)), 1.0)
+    full = max(find_full_ink(cut.strength, cut.mask), 1.0)
     ink, stroke_width = np.minimum(cut.strength.astype(np.float32) / full, 1), cut.stroke_width
     if (factor := MAX_FIT_PX / max(ink.shape)) < 1:
         ink = cv2.resize(ink, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
@@ -169,11 +170,22 @@ def fit_digit(cut: CutOut) -> Grey:
     return centre_by_mass((small.clip(0, 1) * 255).round().astype(np.uint8))
 
 
+def find_full_ink(strength: Grey, mask: Mask) -> float:
+    """Return how strong full ink is: the percentile of the marked pixels ``(H, W)``.
+
+    It is what ``np.percentile`` returns, in a fraction of the time. A stable sort of bytes is a radix sort.
+    """
+    marked = np.sort(strength[mask > 0], kind="stable")
+    rank = (marked.size - 1) * FULL_INK_PERCENTILE / 100
+    below, above = int(marked[math.floor(rank)]), int(marked[math.ceil(rank)])
+    return below + (above - below) * (rank % 1)
+
+
 def trim(ink: NDArray[np.float32]) -> NDArray[np.float32]:
     """Trim to the box of what is nearly as strong as the strongest ink: the finest pen becomes grey when shrunk."""
     is_ink = ink >= TRIM_SHARE * float(ink.max())
-    rows, columns = np.flatnonzero(is_ink.any(axis=1)), np.flatnonzero(is_ink.any(axis=0))
-    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    left, top, width, height = cv2.boundingRect(is_ink.astype(np.uint8))
+    return ink[top : top + height, left : left + width]
 
 
 def widen_strokes(ink: NDArray[np.float32], missing: float) -> NDArray[np.float32]:
@@ -186,13 +198,11 @@ def widen_strokes(ink: NDArray[np.float32], missing: float) -> NDArray[np.float3
 def centre_by_mass(grey: Grey) -> Grey:
     """Put up to 20x20 pixels on black ``(28, 28)``, the centre of mass as near to the middle as the edges allow."""
     height, width = grey.shape
-    weight = grey.astype(np.float64)
-    total = weight.sum() or 1.0
-    row = (weight.sum(axis=1) @ np.arange(height)) / total
-    column = (weight.sum(axis=0) @ np.arange(width)) / total
+    moments = cv2.moments(grey)
+    total = moments["m00"] or 1.0
     middle = (IMAGE_SIZE - 1) / 2
-    top = min(max(round(middle - row), 0), IMAGE_SIZE - height)
-    left = min(max(round(middle - column), 0), IMAGE_SIZE - width)
+    top = min(max(round(middle - moments["m01"] / total), 0), IMAGE_SIZE - height)
+    left = min(max(round(middle - moments["m10"] / total), 0), IMAGE_SIZE - width)
     canvas = np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8)
     canvas[top : top + height, left : left + width] = grey
     return canvas

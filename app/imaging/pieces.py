@@ -65,5 +65,5 @@ def measure_stroke_width(mask: Mask) -> float:
     The pixels of a bar are on average a quarter of its width away from its edge.
     """
     distance = cv2.distanceTransform(cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT), cv2.DIST_L2, 3)
-    inside = distance[distance > 0]
-    return 4 * float(inside.mean()) - 1 if inside.size else 0.0
+    area = cv2.countNonZero(mask)
+    return 4 * cv2.sumElems(distance)[0] / area - 1 if area else 0.0

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.imaging.pieces import Mask, Piece, measure_stroke_width
+from app.imaging.pieces import Mask, Piece, enclose_pieces, measure_stroke_width
 from app.imaging.rectangle import Rectangle
 
 MIN_LINE_SHARE = 0.45  # of the picture's longer side: a piece at least this long may be a ruled line
@@ -16,6 +16,7 @@ THIN_SHARE = 0.8  # of the mean stroke width of a piece: what is narrower counts
 MIN_THIN = 0.1  # of the ink of a piece: less than this that is thin is only the rims of its strokes
 ANCHOR_REACH = 1.5  # of its thickness: a line ends at another line if it ends at most this far from it
 MIN_CROSSED = 3  # lines that a printed line crosses, if its ends fade; the bar of a 4 crosses one
+MAX_FRAGMENT = 2  # of its thickness: a fragment of a printed line is at most this wide, though it may slope
 SOFT_EDGE_PX = 2  # on each side of a line, its ink fades into the paper
 
 
@@ -32,11 +33,25 @@ def find_printed_lines(labels: NDArray[np.int32], pieces: Sequence[Piece]) -> Ma
     """
     lines = np.zeros(labels.shape, np.uint8)
     for piece in select_long_or_enclosing(pieces, labels.shape):
-        mask = (labels[piece.box.slices] == piece.label).astype(np.uint8)
-        for thickness in measure_line_widths(mask):
+        for thickness in measure_line_widths((labels[piece.box.slices] == piece.label).astype(np.uint8)):
             if piece.box.longer_side >= MIN_ASPECT * thickness:
-                lines[piece.box.slices] |= find_lines_of_piece(mask, piece.box, labels.shape, thickness)
+                box, mask = mark_with_fragments(labels, piece, pieces, MAX_FRAGMENT * thickness)
+                lines[box.slices] |= find_lines_of_piece(mask, box, labels.shape, thickness)
     return lines
+
+
+def mark_with_fragments(
+    labels: NDArray[np.int32], piece: Piece, pieces: Sequence[Piece], max_width: int
+) -> tuple[Rectangle, Mask]:
+    """Mark a piece and the narrow pieces in and along its box, which may be fragments of the same frame.
+
+    Returns:
+        The box that encloses them, and the mask ``(h, w)`` of what is in it.
+    """
+    around = piece.box.grow(max_width)
+    narrow = [p for p in pieces if around.contains(p.box) and min(p.box.width, p.box.height) <= max_width]
+    box = enclose_pieces([piece, *narrow])
+    return box, np.isin(labels[box.slices], [p.label for p in (piece, *narrow)]).astype(np.uint8)
 
 
 def measure_line_widths(mask: Mask) -> set[int]:

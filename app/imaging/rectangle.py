@@ -59,9 +59,21 @@ class Rectangle:
         down = max(self.top, other.top) - min(self.bottom, other.bottom)
         return max(across, down, 0)
 
+    def grow(self, margin: int) -> "Rectangle":
+        """Return a rectangle that is ``margin`` larger on each side."""
+        return Rectangle(self.left - margin, self.top - margin, self.right + margin, self.bottom + margin)
+
     def clip(self, width: int, height: int) -> "Rectangle":
         """Return the part that is inside a picture of this size."""
         return Rectangle(max(self.left, 0), max(self.top, 0), min(self.right, width), min(self.bottom, height))
+
+    def turn(self, quarter_turns: int, width: int, height: int) -> "Rectangle":
+        """Return where the rectangle is when its picture of this size is turned clockwise."""
+        turned = self
+        for _ in range(quarter_turns % 4):
+            turned = Rectangle(height - turned.bottom, turned.left, height - turned.top, turned.right)
+            width, height = height, width
+        return turned
 
     def scale(self, factor: float) -> "Rectangle":
         """Return the same rectangle in a picture that is ``factor`` times as large."""

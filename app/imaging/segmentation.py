@@ -17,15 +17,21 @@ from numpy.typing import NDArray
 from app.errors import CrowdedPictureError
 from app.imaging.digit_image import Grey
 from app.imaging.ink import Ink
-from app.imaging.normalize import FULL_INK_PERCENTILE, fit_digit
+from app.imaging.normalize import find_full_ink, fit_digit
 from app.imaging.pieces import Mask, Piece, enclose_pieces
 from app.imaging.rectangle import Rectangle, enclose
+from app.imaging.rows import MAX_COMMA, TALL, group_into_rows
 from app.imaging.seams import Seam, find_seams
 
-MAX_CANDIDATES = 2_000  # of one picture; a number of 20 digits has about 400
+# What a picture may cost, in candidates of usual size. A digit has about ten candidates; each takes 0.2 ms of CPU time,
+# and large ones more: their area counts.
+MAX_EFFORT, AREA_OF_EFFORT = 2_000, 40_000
 MAX_PARTS = 14  # of one digit
 MAX_WIDTH, MAX_GAP = 1.6, 0.3  # of a digit, and of the gaps in it together; in line heights
 MIN_INK_PIXELS = 4  # of a candidate
+# Marks between digits. A comma or point begins below the middle of the digit next to it. A minus sign is low, in line
+# heights, and flat.
+MAX_DASH, DASH_ASPECT = 0.35, 1.5
 
 # Costs, in nats; ``seams.py`` has that of a cut.
 JOIN_COST = 0.1  # for joining two groups in one digit
@@ -35,6 +41,7 @@ DIGIT_COST = 0.2  # for each digit: of two paths that are equally good, take the
 SMALL_COST, SMALL_SHARE = 1.0, 0.5  # for a digit e times lower than this share of the line height
 # For the share of a digit's width beyond FREE_OVERLAP that lies over the digit before it.
 OVERLAP_COST, FREE_OVERLAP = 3.0, 0.6
+MARK_COST = 3.0  # for reading as a digit what looks like a comma, a point or a minus sign
 MAX_ENDINGS = 16  # digits that a path may end with; more are never the cheapest
 TYPICALITY_WEIGHT = 3.0  # how much more typicality counts than probability; half a digit often has a high probability
 
@@ -68,72 +75,35 @@ class Line:
     candidates: list[Candidate]
 
 
-def propose_lines(ink: Ink) -> list[Line]:
+def propose_lines(ink: Ink, max_effort: float = MAX_EFFORT) -> list[Line]:
     """Find the lines of a picture, top to bottom, and everything in them that may be a digit.
 
     Raises:
         CrowdedPictureError: There is far more in the picture than numbers.
     """
     lines: list[Line] = []
-    remaining = MAX_CANDIDATES
     for row in group_into_rows(ink.pieces):
-        lines.append(propose_line(ink, row, remaining))
-        remaining -= len(lines[-1].candidates)
+        lines.append(propose_line(ink, row, max_effort))
+        max_effort -= sum(measure_effort(candidate.box) for candidate in lines[-1].candidates)
     return lines
 
 
-def group_into_rows(pieces: Sequence[Piece]) -> list[list[Piece]]:
-    """Gather the pieces of each line, top to bottom.
-
-    Tall pieces come first, left to right. Each joins the row at its height, or starts a new one. Then each smaller
-    piece joins the row that it is close to. A small piece that is close to none is left out.
-    """
-    if not pieces:
-        return []
-    digit_height = estimate_digit_height(pieces)
-    rows: list[list[Piece]] = []
-    for piece in sorted((p for p in pieces if p.box.height >= 0.5 * digit_height), key=lambda p: p.box.left):
-        middle = (piece.box.top + piece.box.bottom) / 2
-        near = [row for row in rows if abs(middle - row_middle(row)) < 0.6 * digit_height]
-        if near:
-            min(near, key=lambda row: abs(middle - row_middle(row))).append(piece)
-        else:
-            rows.append([piece])
-    for piece in (p for p in pieces if p.box.height < 0.5 * digit_height):
-        gaps = [(min(piece.box.gap(other.box) for other in row), i) for i, row in enumerate(rows)]
-        gap, nearest = min(gaps, default=(digit_height, 0))
-        if gap < 0.3 * digit_height and piece.box.longer_side > 0.15 * digit_height:
-            rows[nearest].append(piece)
-    return sorted(rows, key=lambda row: enclose_pieces(row).top)
+def measure_effort(box: Rectangle) -> float:
+    """Return what a candidate in this box costs, in candidates of usual size."""
+    return 1 + box.area / AREA_OF_EFFORT
 
 
-def estimate_digit_height(pieces: Sequence[Piece]) -> float:
-    """Return the height of a digit, in pixels: the median height of the pieces, weighted by ink to ignore dirt."""
-    heights = sorted(((p.box.height, p.area) for p in pieces), reverse=True)
-    total, seen = sum(area for _, area in heights), 0
-    for height, area in heights:
-        seen += area
-        if seen >= total / 2:
-            return float(height)
-    return float(heights[-1][0])
-
-
-def row_middle(row: Sequence[Piece]) -> float:
-    """Return the vertical middle of the last three pieces of a row: a line that slopes is followed."""
-    last = row[-3:]
-    return sum(p.box.top + p.box.bottom for p in last) / (2 * len(last))
-
-
-def propose_line(ink: Ink, row: Sequence[Piece], max_candidates: int = MAX_CANDIDATES) -> Line:
+def propose_line(ink: Ink, row: Sequence[Piece], max_effort: float = MAX_EFFORT) -> Line:
     """Divide a row of pieces into parts, and make a candidate of every run of parts that may be one digit.
 
     Raises:
-        CrowdedPictureError: There are more than ``max_candidates``.
+        CrowdedPictureError: That would cost more than ``max_effort``.
     """
     tallest = max(piece.box.height for piece in row)
     line_height = float(np.median([piece.box.height for piece in row if piece.box.height >= 0.5 * tallest]))
     groups = group_stacked_pieces(row)
     parts = [part for number, group in enumerate(groups) for part in divide_group(ink, group, number, line_height)]
+    digits = [piece.box for piece in row if piece.box.height >= MAX_COMMA * line_height]
     candidates: list[Candidate] = []
     for start in range(len(parts)):
         for end in range(start + 1, min(len(parts), start + MAX_PARTS) + 1):
@@ -143,7 +113,8 @@ def propose_line(ink: Ink, row: Sequence[Piece], max_candidates: int = MAX_CANDI
             total_gap = sum(max(0, gap) for gap in gaps)
             if len(run) > 1 and (box.width > MAX_WIDTH * line_height or total_gap > MAX_GAP * line_height):
                 break
-            if len(candidates) == max_candidates:
+            max_effort -= measure_effort(box)
+            if max_effort < 0:
                 raise CrowdedPictureError(
                     "There is far more in this picture than numbers of up to 20 digits. Send only the part to read."
                 )
@@ -151,8 +122,9 @@ def propose_line(ink: Ink, row: Sequence[Piece], max_candidates: int = MAX_CANDI
             if mask.sum() >= MIN_INK_PIXELS:
                 cost = run[0].cut_cost + JOIN_COST * len(gaps) + GAP_COST * total_gap / line_height
                 cost += SMALL_COST * max(0.0, math.log(SMALL_SHARE * line_height / box.height))
+                cost += MARK_COST * is_mark(box, digits, line_height)
                 candidates.append(Candidate(start, end, box, fit_digit(ink.cut_out(box, mask)), cost))
-    return Line([skip_cost(part, line_height) for part in parts], candidates)
+    return Line([skip_cost(part.box, digits, line_height) for part in parts], candidates)
 
 
 def merge_masks(parts: Sequence[Part], box: Rectangle) -> Mask:
@@ -163,9 +135,21 @@ def merge_masks(parts: Sequence[Part], box: Rectangle) -> Mask:
     return mask
 
 
-def skip_cost(part: Part, line_height: float) -> float:
+def skip_cost(part: Rectangle, digits: Sequence[Rectangle], line_height: float) -> float:
     """Return what it costs to read a part as no digit. A part as high as a digit must be read."""
-    return SKIP_COST * part.box.longer_side / line_height if part.box.height < 0.5 * line_height else math.inf
+    if part.height < TALL * line_height or is_mark(part, digits, line_height):
+        return SKIP_COST * part.longer_side / line_height
+    return math.inf
+
+
+def is_mark(box: Rectangle, digits: Sequence[Rectangle], line_height: float) -> bool:
+    """Return whether a box among digits looks like that of a comma, a point or a minus sign."""
+    if box.height <= MAX_DASH * line_height and box.width >= DASH_ASPECT * box.height:
+        return True
+    if box.height > MAX_COMMA * line_height or not digits:
+        return False
+    nearest = min(digits, key=lambda digit: max(digit.left - box.right, box.left - digit.right))
+    return box.top > (nearest.top + nearest.bottom) / 2
 
 
 def group_stacked_pieces(row: Sequence[Piece]) -> list[list[Piece]]:
@@ -209,7 +193,7 @@ def weigh_ink(strength: Grey, mask: Mask) -> NDArray[np.float32]:
 
     Touching digits often meet in faint ink. Its square makes it cheap to cut.
     """
-    full = float(np.percentile(strength[mask > 0], FULL_INK_PERCENTILE))
+    full = find_full_ink(strength, mask)
     return np.square(np.minimum(strength / full, 1, dtype=np.float32) * mask)
 
 

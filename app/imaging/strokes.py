@@ -7,13 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.imaging.digit_image import Grey
-from app.imaging.paper import MIN_CONTRAST
+from app.imaging.paper import MIN_CONTRAST, Shows
 from app.imaging.pieces import Mask, Piece
 
 INK_OVER_GRAIN = 5  # standard deviations of the paper's grain by which ink stands out
 MAX_OVER_GRAIN = 100.0  # strength above which everything is ink, however coarse the grain
 MAX_GROWTH = 1.5  # of the longer side of the strong parts of a stroke: with its faint parts, it is at most this long
-FAINT_SHARE = 0.5  # of the level at which ink begins: what is stronger and connected to ink belongs to its stroke
+# Of the level at which ink begins: what is stronger than this share and connected to ink belongs to its stroke. On a
+# page, fainter ink would often connect neighbouring digits.
+FAINT_SHARE: dict[Shows, float] = {"digit": 0.5, "page": 0.6}
 
 
 def find_faintest_ink(grain: float) -> float:
@@ -63,6 +65,6 @@ def mark_strokes(strong: NDArray[np.bool_], labels: NDArray[np.int32], pieces: S
     return (strong | continued[labels]).astype(np.uint8)
 
 
-def faint_level(level: float, faintest: float) -> float:
+def faint_level(level: float, faintest: float, shows: Shows) -> float:
     """Return the strength that ink has at least, where it continues a stroke that is stronger than ``level``."""
-    return max(faintest, FAINT_SHARE * level)
+    return max(faintest, FAINT_SHARE[shows] * level)

@@ -32,7 +32,7 @@ class BoxInfo:
 
 
 @dataclass(slots=True)
-class PageInfo:
+class PictureInfo:
     """The picture that was sent."""
 
     format: Format
@@ -42,7 +42,14 @@ class PageInfo:
 
 
 @dataclass(slots=True)
-class InputInfo(PageInfo):
+class PageInfo(PictureInfo):
+    """The picture that was sent, and which way up it was read."""
+
+    rotation: Annotated[int, Field(description="degrees clockwise by which it was turned: 0, 90, 180 or 270")]
+
+
+@dataclass(slots=True)
+class InputInfo(PictureInfo):
     """The picture that was sent, and what was done to it before the network read it."""
 
     normalized: Annotated[bool, Field(description="whether it was cut out, resized and centred like MNIST's digits")]
@@ -83,6 +90,7 @@ class ReadLine:
     """One line of a picture."""
 
     text: Annotated[str, Field(description="its digits, left to right")]
+    numbers: Annotated[list[str], Field(description="the same digits, divided where the gap is wide, as in a table")]
     confidence: Annotated[float, Field(description="the product of its digits' confidences")]
     digits: list[ReadDigit]
 

@@ -1,67 +1,32 @@
-"""An image file to the numbers in it: decode, find ink, propose digits, select by score, decide.
+"""The digits of a page to numbers: decide which digits to accept, and whether all ink was read."""
 
-The steps are plain functions, for the same reason as in ``digit.py``.
-"""
-
+import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
-from statistics import median
+from statistics import median, median_low
 
-from app.imaging.decode import OpenedImage, Picture, open_image
+from app.imaging.decode import open_image
 from app.imaging.digit_image import Grey
-from app.imaging.ink import Ink, find_ink
 from app.imaging.pieces import Piece
 from app.imaging.rectangle import Rectangle
-from app.imaging.segmentation import Candidate, Line, find_best_path, propose_lines
 from app.inference.cascade import fast_part
 from app.inference.engines import Engine
 from app.inference.model_folder import Thresholds
 from app.inference.scores import Score, score_pictures
 from app.recognition.answers import BoxInfo, PageInfo, ReadDigit, Reading, ReadLine, Reason
 from app.recognition.digit import refusal_reason
+from app.recognition.page import Page, open_page, turn_page
+from app.recognition.selection import Selection, find_digits
 
 MIN_DIGITS_FOR_HEIGHT = 3  # of a line, or else of the page: fewer do not tell how high digits are
 MIN_HEIGHT, MAX_HEIGHT = 0.4, 2.2  # of a digit, in heights of the digits around it
 MIN_UNREAD_HEIGHT = 0.5  # of a digit's height: unread ink of this size may be a digit
+MIN_UNREAD_INK = 0.4  # of the ink of a digit: so may this much
 MIN_COVERED = 0.5  # of a piece's box: then it was read
-
-
-@dataclass(frozen=True)
-class Page:
-    """A picture, its ink, and everything in it that may be a digit."""
-
-    picture: Picture
-    ink: Ink
-    lines: list[Line]
-
-
-def open_page(image: OpenedImage) -> Page:
-    """Decode an image and find everything in it that may be a digit.
-
-    Raises:
-        RequestError: It cannot be decoded, or it shows too much.
-    """
-    picture = image.decode()
-    ink = find_ink(picture.pixels, "page")
-    return Page(picture, ink, propose_lines(ink))
-
-
-def list_candidates(page: Page) -> list[Grey]:
-    """Return the digit images ``(28, 28)`` to score before the digits can be selected."""
-    return [candidate.pixels for line in page.lines for candidate in line.candidates]
-
-
-def select_digits(page: Page, scores: Sequence[Score]) -> list[list[Candidate]]:
-    """Select the digits of each line by the scores of the candidates."""
-    digits, start = [], 0
-    for line in page.lines:
-        end = start + len(line.candidates)
-        path = find_best_path(line, [(max(score.probabilities), score.typicality) for score in scores[start:end]])
-        start = end
-        if path:
-            digits.append([line.candidates[index] for index in path])
-    return digits
+# Numbers on one line are this far apart: in heights of the digits, in usual gaps of the line, and if it is the only gap
+# in heights again.
+WIDE_GAP, UNUSUAL_GAP, ONLY_GAP = 0.8, 2.0, 1.5
 
 
 def read_number(data: bytes, max_pixels: int, engine: Engine, thresholds: Thresholds, model: str) -> Reading:
@@ -70,24 +35,30 @@ def read_number(data: bytes, max_pixels: int, engine: Engine, thresholds: Thresh
     Raises:
         RequestError: See ``open_image`` and ``open_page``.
     """
+
+    async def score(pictures: list[Grey]) -> list[Score]:
+        return score_pictures(fast_part(engine), pictures).to_list() if pictures else []
+
+    async def turn(page: Page, quarter_turns: int) -> Page:
+        return turn_page(page, quarter_turns)
+
     page = open_page(open_image(data, max_pixels))
-    candidates = list_candidates(page)
-    digits = select_digits(page, score_pictures(fast_part(engine), candidates).to_list() if candidates else [])
-    pixels = [digit.pixels for line in digits for digit in line]
-    return make_reading(page, digits, score_pictures(engine, pixels).to_list() if pixels else [], thresholds, model)
+    selection = asyncio.run(find_digits(page, thresholds, score, turn))
+    pictures = selection.pictures
+    return make_reading(selection, score_pictures(engine, pictures).to_list() if pictures else [], thresholds, model)
 
 
-def make_reading(
-    page: Page, digits: Sequence[Sequence[Candidate]], scores: Sequence[Score], thresholds: Thresholds, model: str
-) -> Reading:
+def make_reading(selection: Selection, scores: Sequence[Score], thresholds: Thresholds, model: str) -> Reading:
     """Turn the scores of the selected digits, in order, into numbers."""
-    lines, remaining = [], iter(scores)
-    all_boxes = [digit.box for line in digits for digit in line]
-    for line in digits:
-        boxes = [digit.box for digit in line] if len(line) >= MIN_DIGITS_FOR_HEIGHT else all_boxes
-        read = [read_digit(page, digit, next(remaining), thresholds, is_odd_height(digit.box, boxes)) for digit in line]
-        text = "".join(str(digit.digit) for digit in read)
-        lines.append(ReadLine(text=text, confidence=prod(digit.confidence for digit in read), digits=read))
+    page, lines, remaining = selection.page, [], iter(scores)
+    all_boxes = [digit.box for line in selection.lines for digit in line]
+    for line in selection.lines:
+        boxes = [digit.box for digit in line]
+        around = boxes if len(boxes) >= MIN_DIGITS_FOR_HEIGHT else all_boxes
+        digits = [read_digit(page, box, next(remaining), thresholds, is_odd_height(box, around)) for box in boxes]
+        text = "".join(str(digit.digit) for digit in digits)
+        confidence = prod(digit.confidence for digit in digits)
+        lines.append(ReadLine(text=text, numbers=divide_at_gaps(text, boxes), confidence=confidence, digits=digits))
     all_digits = [digit for line in lines for digit in line.digits]
     share_read = measure_share_read(page.ink.pieces, all_boxes)
     reason: Reason | None = "blank" if not page.ink.pieces else None if share_read == 1 else "unread_ink"
@@ -103,24 +74,37 @@ def make_reading(
             width=page.picture.width,
             height=page.picture.height,
             inverted=page.ink.inverted,
+            rotation=90 * page.quarter_turns,
         ),
         model=model,
     )
 
 
+def divide_at_gaps(text: str, boxes: Sequence[Rectangle]) -> list[str]:
+    """Divide the digits of a line into numbers, where a gap is wide and wider than usual in this line.
+
+    In the boxes of a form, every gap is wide: these digits are one number.
+    """
+    gaps = [after.left - before.right for before, after in pairwise(boxes)]
+    height = median(box.height for box in boxes)
+    widest = max(WIDE_GAP * height, UNUSUAL_GAP * median_low(gaps)) if len(gaps) > 1 else ONLY_GAP * height
+    starts = [0, *(index for index, gap in enumerate(gaps, start=1) if gap > widest), len(boxes)]
+    return [text[start:end] for start, end in pairwise(starts)]
+
+
 def measure_share_read(pieces: Sequence[Piece], digits: Sequence[Rectangle]) -> float:
     """Return which share of the ink of a page was read as digits, not counting what is too small for a digit."""
-    if not digits:
-        return 0.0
-    smallest = MIN_UNREAD_HEIGHT * median(box.height for box in digits)
-    read = unread = 0
+    read, left = 0, []
     for piece in pieces:
-        covered = sum(piece.box.intersection(box) for box in digits)
-        if covered >= MIN_COVERED * piece.box.area:
+        if sum(piece.box.intersection(box) for box in digits) >= MIN_COVERED * piece.box.area:
             read += piece.area
-        elif piece.box.longer_side >= smallest:
-            unread += piece.area
-    return read / (read + unread) if unread else 1.0
+        else:
+            left.append(piece)
+    if not digits or not read:
+        return 0.0
+    height, ink = MIN_UNREAD_HEIGHT * median(box.height for box in digits), MIN_UNREAD_INK * read / len(digits)
+    unread = sum(piece.area for piece in left if piece.box.longer_side >= height or piece.area >= ink)
+    return read / (read + unread)
 
 
 def is_odd_height(box: Rectangle, boxes: Sequence[Rectangle]) -> bool:
@@ -131,7 +115,7 @@ def is_odd_height(box: Rectangle, boxes: Sequence[Rectangle]) -> bool:
     return not MIN_HEIGHT * usual <= box.height <= MAX_HEIGHT * usual
 
 
-def read_digit(page: Page, digit: Candidate, score: Score, thresholds: Thresholds, has_odd_height: bool) -> ReadDigit:
+def read_digit(page: Page, box: Rectangle, score: Score, thresholds: Thresholds, has_odd_height: bool) -> ReadDigit:
     """Turn the score of one selected digit into an answer."""
     confidence = max(score.probabilities)
     reason = "not_a_digit" if has_odd_height else refusal_reason(confidence, score.typicality, thresholds)
@@ -140,5 +124,5 @@ def read_digit(page: Page, digit: Candidate, score: Score, thresholds: Threshold
         confidence=confidence,
         accepted=reason is None,
         reason=reason,
-        box=BoxInfo.from_rectangle(page.picture.to_full_size(digit.box.scale(1 / page.ink.scale))),
+        box=BoxInfo.from_rectangle(page.to_full_size(box)),
     )

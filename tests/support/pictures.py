@@ -124,3 +124,14 @@ EXACT = (
     *("PNG L", "PNG RGB", "PNG RGBA", "PNG LA", "PNG 16-bit", "WebP", "BMP", "GIF"),
     *("HEIC", "TIFF", "TIFF RGB LZW", "TIFF P", "TIFF 16-bit", "TIFF CMYK"),
 )
+
+
+def make_combs() -> Grey:
+    """Draw a page ``(1200, 1200)`` of combs, which has far more candidates than a page of numbers."""
+    page = np.full((1200, 1200), 220, np.uint8)
+    for top in range(20, 1140, 80):
+        for left in range(10, 1090, 120):
+            page[top + 28 : top + 32, left : left + 100] = 40
+            for tooth in range(left, left + 100, 12):
+                page[top : top + 60, tooth : tooth + 4] = 40
+    return page

@@ -1,6 +1,7 @@
 """POST /read: read the numbers in one image."""
 
 import time
+from functools import partial
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
@@ -17,7 +18,9 @@ from app.imaging.ink import ink_ratio
 from app.inference.loaded_model import LoadedModel
 from app.inference.scores import Score
 from app.recognition.answers import Reading
-from app.recognition.number import list_candidates, make_reading, open_page, select_digits
+from app.recognition.number import make_reading
+from app.recognition.page import open_page, turn_page
+from app.recognition.selection import find_digits
 
 router = APIRouter(tags=["predict"])
 
@@ -33,21 +36,27 @@ async def read(request: Request, service: CurrentService) -> Response:
     """Read a number of up to 20 digits, or several below one another, on plain, ruled or squared paper or in a form.
 
     Send the image as for `/predict`. The answer has the text line by line, and for each digit its place and how sure it
-    is. Digits that touch are separated. `accepted` is true if every digit is accepted.
+    is. Digits that touch are separated. `text` has all digits of a line together; `numbers` divides them where the gap
+    is wide. A page on its side or upside down is turned first; `input.rotation` says by how much. `accepted` is true if
+    every digit is accepted and all ink was read.
     """
     body = await receive_body(request.scope, request.receive, service, service.settings.max_body_bytes)
     with service.lease_model() as model:
         started = time.perf_counter()
         page = await service.process_in_pool(extract_image(body.content_type, body.content), body.deadline, open_page)
         decode_seconds = time.perf_counter() - started
-        scores = await score_all(model, list_candidates(page), body.deadline, second_opinion=False)
-        digits = select_digits(page, scores)
-        pictures = [digit.pixels for line in digits for digit in line]
-        scores = await score_all(model, pictures, body.deadline)
+        selection = await find_digits(
+            page,
+            model.thresholds,
+            partial(score_all, model, body.deadline, second_opinion=False),
+            lambda page, quarter_turns: service.run_in_pool(body.deadline, turn_page, page, quarter_turns),
+        )
+        pictures = selection.pictures
+        scores = await score_all(model, body.deadline, pictures)
     infer_seconds = time.perf_counter() - started - decode_seconds
     if "trace" in request.scope:
         request.scope["trace"].add_steps(started, decode=decode_seconds, infer=infer_seconds)
-    reading = make_reading(page, digits, scores, model.thresholds, model.id)
+    reading = make_reading(selection, scores, model.thresholds, model.id)
     read_digits = [digit for line in reading.lines for digit in line.digits]
     for digit, score, pixels in zip(read_digits, scores, pictures, strict=True):
         service.metrics.count_prediction(digit.digit, digit.accepted)
@@ -57,7 +66,7 @@ async def read(request: Request, service: CurrentService) -> Response:
 
 
 async def score_all(
-    model: LoadedModel, pictures: list[Grey], deadline: float, second_opinion: bool = True
+    model: LoadedModel, deadline: float, pictures: list[Grey], second_opinion: bool = True
 ) -> list[Score]:
     """Score any number of pictures, or none."""
     if not pictures:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from app.imaging.normalize import get_border, normalize
+from app.imaging.normalize import FULL_INK_PERCENTILE, find_full_ink, get_border, normalize
 from app.inference.engines import Engine
 from tests.support.pictures import Grey
 
@@ -81,6 +81,17 @@ def test_a_stroke_of_any_pen_is_visible(pen: int) -> None:
     pixels = normalize(np.asarray(page)).pixels
     assert pixels[13, :14].max() > 200
     assert 1 <= (pixels[13, :14] > 100).sum() <= 5
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 6, 1000])
+def test_full_ink_is_numpys_percentile_of_the_marked_pixels(count: int) -> None:
+    """Pixels that are not marked do not count, however strong."""
+    strength = np.full((40, 50), 255, np.uint8)
+    strength.flat[:count] = np.random.default_rng(count).integers(0, 250, count)
+    mask = np.zeros_like(strength)
+    mask.flat[:count] = 1
+    expected = np.percentile(strength.flat[:count], FULL_INK_PERCENTILE)
+    assert find_full_ink(strength, mask) == pytest.approx(expected)
 
 
 def test_the_bar_of_a_five_is_part_of_it() -> None:

@@ -31,3 +31,12 @@ def test_size_and_position() -> None:
     assert RIGHT.slices_in(Rectangle(10, 0, 30, 30)) == (slice(5, 15), slice(4, 10))
     assert RIGHT.scale(2.5) == Rectangle(35, 12, 50, 38)
     assert RIGHT.clip(18, 100) == Rectangle(14, 5, 18, 15)
+
+
+def test_a_rectangle_turns_with_its_picture() -> None:
+    """A box at the top left of 30x40 is at the top right after a quarter turn; four quarter turns change nothing."""
+    box = Rectangle(2, 1, 12, 6)
+    assert box.turn(1, 30, 40) == Rectangle(34, 2, 39, 12)
+    assert box.turn(2, 30, 40) == Rectangle(18, 34, 28, 39)
+    assert box.turn(1, 30, 40).turn(-1, 40, 30) == box.turn(4, 30, 40) == box
+    assert Rectangle(2, 3, 5, 7).grow(2) == Rectangle(0, 1, 7, 9)

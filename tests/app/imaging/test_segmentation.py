@@ -9,7 +9,7 @@ from app.errors import CrowdedPictureError
 from app.imaging.ink import find_ink
 from app.imaging.rectangle import Rectangle
 from app.imaging.segmentation import Candidate, Line, find_best_path, propose_line, propose_lines
-from tests.support.pictures import Grey
+from tests.support.pictures import Grey, make_combs
 
 BLANK = np.zeros((28, 28), np.uint8)
 
@@ -85,17 +85,33 @@ def test_digits_that_overlap_are_read_as_one() -> None:
 
 def test_a_picture_that_is_full_of_ink_is_refused() -> None:
     """No number has so many candidates as a page of combs."""
-    page = np.full((1200, 1200), 220, np.uint8)
-    for top in range(20, 1140, 80):
-        for left in range(10, 1090, 120):
-            page[top + 28 : top + 32, left : left + 100] = 40
-            for tooth in range(left, left + 100, 12):
-                page[top : top + 60, tooth : tooth + 4] = 40
     with pytest.raises(CrowdedPictureError, match="Send only the part"):
-        propose_lines(find_ink(page, "page"))
+        propose_lines(find_ink(make_combs(), "page"))
     # One line of blots is refused, too, before all of its candidates are made.
     row = np.full((60, 1200), 220, np.uint8)
     for left in range(10, 1180, 18):
         row[20:30, left : left + 15] = 40
     with pytest.raises(CrowdedPictureError):
-        propose_line(find_ink(row, "page"), find_ink(row, "page").pieces, max_candidates=100)
+        propose_line(find_ink(row, "page"), find_ink(row, "page").pieces, max_effort=50)
+
+
+def test_commas_points_and_minus_signs_may_be_skipped() -> None:
+    """They cost less to skip than to read as a 1. A digit as high as the line must be read."""
+    page = draw_bars((100, 100), (140, 100), (230, 100), (270, 100))
+    page[150:176, 164:170] = 40  # a comma
+    page[126:132, 60:88] = 40  # a minus sign
+    page[150:160, 212:222] = 40  # a point
+    (line,) = propose_lines(find_ink(page, "page"))
+    assert [round(cost, 1) < 5 for cost in line.skip_costs] == [True, False, False, True, True, False, False]
+    alone = {candidate.start: candidate for candidate in line.candidates if candidate.end == candidate.start + 1}
+    for start, skip in enumerate(line.skip_costs):
+        assert skip == math.inf or skip < alone[start].cost
+
+
+def test_a_small_stroke_above_the_middle_is_no_comma() -> None:
+    """The bar of a 5 beside its body costs no more than its gap, together with the body."""
+    page = draw_bars((100, 100), (140, 100))
+    page[104:122, 154:160] = 40
+    (line,) = propose_lines(find_ink(page, "page"))
+    assert len(line.skip_costs) == 3
+    assert next(c.cost for c in line.candidates if (c.start, c.end) == (2, 3)) < 1.5

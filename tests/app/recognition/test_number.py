@@ -2,14 +2,16 @@
 
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from app.errors import RequestError
+from app.imaging.rectangle import Rectangle
 from app.inference.engines import Engine
 from app.inference.model_folder import ModelFolder, Thresholds
-from app.recognition.answers import Reading
+from app.recognition.answers import BoxInfo, Reading
 from app.recognition.number import read_number
 from tests.support.pictures import Grey, encode, make_page, png
 
@@ -99,3 +101,43 @@ def test_ink_that_is_part_of_no_digit_is_reported(read_file: ReadFile, digits: D
     assert plain.confidence is not None
     assert marked.confidence is not None
     assert marked.confidence < 0.99 * plain.confidence
+
+
+def test_a_page_on_its_side_or_upside_down_is_turned(read_file: ReadFile, digits: Digits) -> None:
+    """It is read as if it were upright. The boxes are those in the picture as it was sent."""
+    rows = [[image for _, image in digits[:14:2]], [image for _, image in digits[5:19:2]]]
+    page = make_page(rows)
+    upright = read_file(png(page))
+    assert (upright.text, upright.input.rotation) == ("0123456\n2345678", 0)
+    for quarter_turns in (1, 2, 3):
+        turned = read_file(png(np.ascontiguousarray(np.rot90(page, quarter_turns))))  # anticlockwise
+        assert (turned.text, turned.input.rotation) == (upright.text, 90 * quarter_turns)
+        for before, after in zip(upright.lines[0].digits, turned.lines[0].digits, strict=True):
+            box = before.box
+            sent = Rectangle(box.left, box.top, box.left + box.width, box.top + box.height)
+            assert after.box == BoxInfo.from_rectangle(sent.turn(-quarter_turns, page.shape[1], page.shape[0]))
+
+
+def test_a_few_strokes_are_not_turned_until_they_look_like_digits(read_file: ReadFile, digits: Digits) -> None:
+    """A 7 on its side stays as it was sent."""
+    page = make_page([[image for _, image in digits[14:15]]])
+    assert read_file(png(np.ascontiguousarray(np.rot90(page)))).input.rotation == 0
+
+
+def test_numbers_on_one_line_are_divided_at_wide_gaps(read_file: ReadFile, digits: Digits) -> None:
+    """``numbers`` divides what ``text`` has together. The even gaps of a form divide nothing."""
+    images = [image for _, image in digits[2:16:2]]
+    nothing = np.zeros((28, 28), np.uint8)
+    table = read_file(png(make_page([[*images[:3], nothing, *images[3:5], nothing, nothing, *images[5:]]])))
+    assert [(line.text, line.numbers) for line in table.lines] == [("1234567", ["123", "45", "67"])]
+    form = read_file(png(make_page([images], gap=90)))
+    assert [(line.text, line.numbers) for line in form.lines] == [("1234567", ["1234567"])]
+
+
+def test_a_decimal_comma_is_not_read_as_a_1(read_file: ReadFile, digits: Digits) -> None:
+    """A short stroke below the line between two digits adds no digit."""
+    page = make_page([[image for _, image in digits[2:12:2]]], gap=30)
+    left = 40 + 3 * 90 - 24
+    cv2.line(page, (left + 6, 92), (left, 108), 45, 5)
+    reading = read_file(png(page))
+    assert reading.text == "12345"

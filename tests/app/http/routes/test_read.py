@@ -3,11 +3,10 @@
 import re
 
 import httpx
-import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.pictures import Grey, encode, make_page, png
+from tests.support.pictures import Grey, encode, make_combs, make_page, png
 from tests.support.running import Server
 
 Digits = list[tuple[int, Grey]]
@@ -63,11 +62,6 @@ def test_bad_input_gets_its_problem(server: Server, data: bytes, status: int, sl
 
 def test_a_page_full_of_ink_is_refused_and_the_next_is_read(server: Server, digits: Digits) -> None:
     """A page with far too much ink gets a 422 that says what to do."""
-    generator = np.random.default_rng(0)
-    full = np.full((1200, 1200), 220, np.uint8)
-    for top in range(20, 1140, 80):
-        for left in range(10, 1150, 60):
-            full[top : top + 60, left : left + 50][generator.random((60, 50)) < 0.6] = 40
-    answer = read(server, png(full))
+    answer = read(server, png(make_combs()))
     assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (422, "crowded-picture")
     assert read(server, png(make_page([[digits[14][1]]]))).json()["text"] == "7"
