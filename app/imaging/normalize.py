@@ -24,6 +24,7 @@ MAX_STROKE_GAP = 0.03  # of the digit's size: another stroke this near is part o
 MAX_JOINED = 2.2  # unless both together would be more than this many times as large as the digit,
 MAX_JOINED_ASPECT = 1.5  # or one of them is wider than digits are, in heights of the taller one
 FULL_INK_PERCENTILE = 80  # the strength of a stroke's pixels that counts as full ink
+FAINT_PEAK = 200  # grey levels: a picture in the convention whose ink is fainter is strengthened; MNIST's has 254
 MAX_FIT_PX = 240  # the longer side at which a digit is fitted; more pixels show no more of it
 MIN_STROKE_PX = 2.0  # in 28x28: a thinner stroke is widened, because MNIST's strokes are two to four pixels wide
 TRIM_SHARE = 0.3  # of the strongest ink: weaker ink is outside of the box that is fitted into 20x20
@@ -52,7 +53,8 @@ def normalize(grey: Grey, mode: Mode = "auto") -> NormalizedDigit:
 
     Args:
         grey: The picture.
-        mode: ``auto`` keeps a picture that follows the convention, bit for bit, or takes its negative. ``always`` cuts
+        mode: ``auto`` keeps a picture that follows the convention, bit for bit, or takes its negative, and only makes
+            ink stronger that peaks below ``FAINT_PEAK``. ``always`` cuts
             out and fits every picture. ``never`` only resizes to 28x28.
     """
     if mode == "never":
@@ -66,8 +68,13 @@ def normalize(grey: Grey, mode: Mode = "auto") -> NormalizedDigit:
         if lightest - darkest < MIN_CONTRAST:
             return NormalizedDigit(upright, inverted=inverted, blank=True)
         if (on_black or not is_majority(get_border(upright) >= MIN_CONTRAST)) and is_fitted(upright, lightest):
-            return NormalizedDigit(upright, inverted=inverted)
+            return NormalizedDigit(strengthen(upright, lightest), inverted=inverted)
     return extract_digit(grey)
+
+
+def strengthen(grey: Grey, lightest: float) -> Grey:
+    """Give a faint digit full strength, as the digits have that the network learned from."""
+    return cv2.convertScaleAbs(grey, alpha=255 / lightest) if lightest < FAINT_PEAK else grey
 
 
 def get_border(grey: Grey) -> Grey:

@@ -49,6 +49,21 @@ def test_normalising_twice_is_normalising_once(digits: Digits) -> None:
         assert not again.normalized
 
 
+@pytest.mark.parametrize("peak", [199, 120, 40])
+def test_a_faint_28x28_digit_becomes_as_strong_as_mnists(peak: int, seven: Grey) -> None:
+    """Below a peak of 200 it is scaled to 255. It is not fitted again, and once more changes nothing."""
+    once = normalize((seven.astype(np.float32) * (peak / seven.max())).round().astype(np.uint8))
+    assert not once.normalized
+    assert np.abs(once.pixels.astype(int) - seven).max() <= 0.5 * 255 / peak + 2
+    assert np.array_equal(normalize(once.pixels).pixels, once.pixels)
+
+
+def test_a_28x28_digit_that_peaks_at_200_stays_as_it_is(seven: Grey) -> None:
+    """That is strong enough to be read."""
+    strong = (seven.astype(np.float32) * (200 / seven.max())).round().astype(np.uint8)
+    assert np.array_equal(normalize(strong).pixels, strong)
+
+
 @pytest.mark.parametrize("shift", [(-4, 0), (3, 3), (0, 4)])
 def test_a_28x28_picture_off_centre_is_centred(shift: tuple[int, int], seven: Grey) -> None:
     """It does not follow the convention, so it is normalised."""
