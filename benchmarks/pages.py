@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from benchmarks.pictures import Model
+from benchmarks.pictures import Answer, Model
 from training.pages.kinds import KINDS, ONE_DIGIT, make_page
 from training.pages.page import SyntheticPage
 from training.pages.sources import SYSTEM_FONTS, Sources
@@ -34,34 +34,40 @@ class Outcome:
     """What the service made of one page."""
 
     page: SyntheticPage
-    text: str  # what it read; after an error, the error
-    accepted: bool
+    answer: Answer
     cpu_s: float
 
     @property
     def right(self) -> bool:
-        return self.text == self.page.text
+        return self.answer.text == self.page.text
+
+    @property
+    def colour(self) -> str:
+        """Of its caption: black is right, red is wrong and accepted, blue is wrong and refused."""
+        return "black" if self.right else "red" if self.answer.accepted else "blue"
 
 
 def read_page(model: Model, page: SyntheticPage) -> Outcome:
     """Read a page as the service does."""
     started = time.process_time()
     answer = model.answer(page.data, page.kind not in ONE_DIGIT)
-    return Outcome(page, answer.text, answer.accepted, time.process_time() - started)
+    return Outcome(page, answer, time.process_time() - started)
+
+
+def make_numbered_page(sources: Sources, kind: str, seed: int, index: int) -> SyntheticPage:
+    """Make page number ``index`` of a kind."""
+    return make_page(sources, np.random.default_rng([seed, KINDS.index(kind), index]), kind)
 
 
 def measure_kind(model: Model, sources: Sources, kind: str, count: int, seed: int) -> list[Outcome]:
     """Read ``count`` pages of a kind. Page number i is the same for any count and any other kinds."""
-    return [
-        read_page(model, make_page(sources, np.random.default_rng([seed, KINDS.index(kind), index]), kind))
-        for index in range(count)
-    ]
+    return [read_page(model, make_numbered_page(sources, kind, seed, index)) for index in range(count)]
 
 
 def print_row(kind: str, outcomes: Sequence[Outcome]) -> None:
     """Print the figures of one kind."""
     right = sum(outcome.right for outcome in outcomes)
-    accepted = [outcome for outcome in outcomes if outcome.accepted]
+    accepted = [outcome for outcome in outcomes if outcome.answer.accepted]
     wrong = sum(not outcome.right for outcome in accepted)
     cpu_ms = statistics.median(outcome.cpu_s for outcome in outcomes) * 1e3
     share = wrong / len(accepted) if accepted else 0.0
@@ -81,9 +87,8 @@ def draw_sheet(outcomes: Sequence[Outcome], path: Path, across: int = 6, side: i
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         left, top = index % across * side, index // across * side
         sheet.paste(image.resize(size, Image.Resampling.LANCZOS), (left + 3, top + 3))
-        caption = f"{outcome.page.kind} {outcome.page.text!r}\n> {outcome.text[:36]!r}"
-        colour = "black" if outcome.right else "red" if outcome.accepted else "blue"
-        ImageDraw.Draw(sheet).multiline_text((left + 4, top + side - 28), caption, fill=colour, spacing=1)
+        caption = f"{outcome.page.kind} {outcome.page.text!r}\n> {outcome.answer.text[:36]!r}"
+        ImageDraw.Draw(sheet).multiline_text((left + 4, top + side - 28), caption, fill=outcome.colour, spacing=1)
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path)
     print(f"Wrote {path}: black is right, red is wrong and accepted, blue is wrong and refused.")
@@ -94,9 +99,9 @@ def save_failures(outcomes: Sequence[Outcome], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for index, outcome in enumerate(outcomes):
         if not outcome.right:
-            texts = [outcome.page.text, outcome.text[:40]]
+            texts = [outcome.page.text, outcome.answer.text[:40]]
             truth, read = ("".join(c if c.isalnum() else "_" for c in text) or "nothing" for text in texts)
-            state = "accepted" if outcome.accepted else "refused"
+            state = "accepted" if outcome.answer.accepted else "refused"
             suffix = "png" if outcome.page.data.startswith(b"\x89PNG") else "jpg"
             name = f"{outcome.page.kind}-{index:04}-{state}-{truth}-read-{read}.{suffix}"
             (folder / name).write_bytes(outcome.page.data)

@@ -32,7 +32,7 @@ from app.inference import model_folder
 from app.inference.engine_selection import open_engine
 from app.inference.engines import Engine
 from app.inference.scores import score_pictures
-from app.recognition.answers import Prediction, Reading
+from app.recognition.answers import BoxInfo, Prediction, Reading
 from app.recognition.digit import PreparedPicture, make_prediction, prepare_file
 from app.recognition.number import read_number
 from app.settings import released_model
@@ -51,6 +51,7 @@ class Answer(NamedTuple):
     text: str  # what it read; after an error, the error
     accepted: bool
     reason: str | None
+    boxes: Sequence[BoxInfo] = ()  # of the digits
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,12 @@ class Model:
         try:
             if is_number:
                 reading = self.read(file)
-                return Answer(reading.text, reading.accepted, reading.reason)
+                boxes = [digit.box for line in reading.lines for digit in line.digits]
+                return Answer(reading.text, reading.accepted, reading.reason, boxes)
             _, prediction = self.predict(file)
             text = "" if prediction.digit is None else str(prediction.digit)
-            return Answer(text, prediction.accepted, prediction.reason)
+            box = prediction.input.box
+            return Answer(text, prediction.accepted, prediction.reason, [box] if box else [])
         except RequestError as error:
             return Answer(f"{type(error).__name__}: {error}", False, "error")
 

@@ -7,7 +7,7 @@ import pytest
 
 from app.errors import CrowdedPictureError
 from benchmarks.pages import Outcome, print_row, read_page
-from benchmarks.pictures import Model
+from benchmarks.pictures import Answer, Model
 from training.pages.kinds import make_page
 from training.pages.page import SyntheticPage
 from training.pages.sources import Sources
@@ -31,8 +31,8 @@ def make(kind: str) -> SyntheticPage:
 def test_an_error_counts_as_refused() -> None:
     """A page that the service answers with an error is neither right nor accepted."""
     outcome = read_page(RefusingModel(), make("box-row"))
-    assert outcome.text == "CrowdedPictureError: It shows too much."
-    assert not outcome.accepted
+    assert outcome.answer.text == "CrowdedPictureError: It shows too much."
+    assert not outcome.answer.accepted
     assert not outcome.right
 
 
@@ -40,7 +40,7 @@ def test_a_digit_is_read_as_the_service_reads_it() -> None:
     """The released model reads a digit drawn on a screen."""
     outcome = read_page(Model.released(), make("single"))
     assert outcome.right
-    assert outcome.accepted
+    assert outcome.answer.accepted
 
 
 def test_a_row_has_the_shares(capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,7 +48,7 @@ def test_a_row_has_the_shares(capsys: pytest.CaptureFixture[str]) -> None:
     page = make("faint28")
     wrong = "?"
     outcomes = [
-        Outcome(page, text, accepted, 0.002)
+        Outcome(page, Answer(text, accepted, None), 0.002)
         for text, accepted in [(page.text, True), (page.text, True), (wrong, True), (wrong, False)]
     ]
     print_row("faint28", outcomes)
