@@ -2,7 +2,7 @@
 
     python -m benchmarks.finder --examples docs/images/finder.png --failures docs/images/finder-failures.png
 
-Beside each page is the ink that was kept, each piece in its own colour, with a box around each digit that was read. What
+Beside each page is the ink that was kept, each piece in its own colour, and a box around each digit that was read. What
 counts as paper or as a printed line is blank. Pages of one digit go through /predict, with the 28x28 picture that the
 network saw; the others go through /read. Captions are black if the reading is right, red if it is wrong and accepted,
 and blue if it is wrong and refused. The pages are those of ``benchmarks.pages``, from digits and writers that no
@@ -13,9 +13,8 @@ import argparse
 import io
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -31,13 +30,14 @@ from training.pages.page import SyntheticPage
 from training.pages.sources import Sources
 
 ACROSS, TILE_WIDTH, GAP = 2, 596, 5  # the last two in pixels
-PANEL_HEIGHT, CAPTION_HEIGHT, FONT_SIZE = 230, 20, 13  # pixels
-LONGEST_TEXT = 26  # characters of a text in a caption
-COLOURS = 128  # of a sheet: few, so that the file is small
+PANEL_HEIGHT, CAPTION_HEIGHT, FONT_SIZE = 210, 20, 12  # pixels
+LONGEST_TEXT = 22  # characters of a text in a caption
+COLOURS = 256  # of a sheet, as many as a PNG file with a palette can have: it is much smaller than one without
 INKS = ((200, 30, 40), (20, 110, 190), (20, 135, 70), (215, 110, 0), (125, 60, 165), (0, 140, 150), (140, 85, 45))
 
 
-class Case(NamedTuple):
+@dataclass(frozen=True)
+class Case:
     """A page to draw. Its seed is below 1000: pages of seed 2027 only measure."""
 
     kind: str
@@ -46,8 +46,26 @@ class Case(NamedTuple):
     is_upside_down: bool = False
 
 
-EXAMPLES: tuple[Case, ...] = ()
-FAILURES: tuple[Case, ...] = ()
+EXAMPLES = (
+    Case("box-row", 7, 36),
+    Case("box-row", 7, 17),
+    Case("ruled", 7, 5),
+    Case("desk", 7, 16),
+    Case("squared", 7, 20),
+    Case("blackboard", 7, 13),
+)
+FAILURES = (
+    Case("box-row", 8, 18),
+    Case("box-row", 10, 18),
+    Case("box-row", 7, 8, is_upside_down=True),
+    Case("box-row", 7, 23),
+    Case("single", 7, 6),
+    Case("page", 8, 27),
+    Case("desk", 7, 22),
+    Case("squared", 7, 11),
+    Case("desk", 7, 36),
+    Case("print", 7, 33),
+)
 
 
 def make_case(sources: Sources, case: Case) -> SyntheticPage:
@@ -92,7 +110,7 @@ def draw_tile(number: int, outcome: Outcome) -> Image.Image:
     """Draw a page, the ink on it, and for one digit what the network saw, side by side above a caption."""
     photo = Image.open(io.BytesIO(outcome.page.data)).convert("RGB")
     is_one_digit = outcome.page.kind in ONE_DIGIT
-    panel_width = TILE_WIDTH // (3 if is_one_digit else 2) - GAP
+    panel_width = (TILE_WIDTH - GAP) // (3 if is_one_digit else 2) - GAP
     scale = min(panel_width / photo.width, PANEL_HEIGHT / photo.height)
     size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
     panels = [photo.resize(size, Image.Resampling.LANCZOS), draw_ink(outcome, size)]
@@ -120,7 +138,7 @@ def draw_sheet(outcomes: Sequence[Outcome], path: Path) -> None:
         for column, tile in enumerate(row):
             sheet.paste(tile, (column * TILE_WIDTH, sum(heights[:index])))
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+    sheet.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
     print(f"Wrote {path}: {len(outcomes)} pages.")
 
 
