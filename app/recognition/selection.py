@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import inf
 from statistics import fmean
 
-from app.errors import CrowdedPictureError
+from app.errors import CrowdedPictureError, DeadlineError
 from app.imaging.digit_image import Grey
 from app.imaging.segmentation import Candidate, find_best_path, reading_cost
 from app.inference.model_folder import Thresholds
@@ -44,7 +44,7 @@ async def find_digits(
         page: The page, upright as far as the file says.
         thresholds: That digits should meet.
         score: Scores digit images.
-        turn: Does what ``turn_page`` does.
+        turn: Does what ``turn_page`` does, or raises ``DeadlineError`` when there is no more time for it.
     """
     upright = select_digits(page, await score(page.candidates), thresholds)
     if upright.accepted_share >= MIN_ACCEPTED or len(page.ink.pieces) < MIN_TURNED_DIGITS:
@@ -55,6 +55,8 @@ async def find_digits(
             turned_page = await turn(page, quarter_turns)
         except CrowdedPictureError:
             continue
+        except DeadlineError:
+            break
         turned = select_digits(turned_page, await score(turned_page.candidates), thresholds)
         if turned.accepted_share >= MIN_ACCEPTED and len(turned.pictures) >= MIN_TURNED_DIGITS:
             selections.append(turned)

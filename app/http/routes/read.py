@@ -22,6 +22,8 @@ from app.recognition.number import make_reading
 from app.recognition.page import open_page, turn_page
 from app.recognition.selection import find_digits
 
+TURN_SHARE = 0.4  # of the time until the deadline: after that, no page is turned any more
+
 router = APIRouter(tags=["predict"])
 
 
@@ -45,11 +47,12 @@ async def read(request: Request, service: CurrentService) -> Response:
         started = time.perf_counter()
         page = await service.process_in_pool(extract_image(body.content_type, body.content), body.deadline, open_page)
         decode_seconds = time.perf_counter() - started
+        last_turn = started + TURN_SHARE * (body.deadline - started)
         selection = await find_digits(
             page,
             model.thresholds,
             partial(score_all, model, body.deadline, second_opinion=False),
-            lambda page, quarter_turns: service.run_in_pool(body.deadline, turn_page, page, quarter_turns),
+            lambda page, quarter_turns: service.run_in_pool(last_turn, turn_page, page, quarter_turns),
         )
         pictures = selection.pictures
         scores = await score_all(model, body.deadline, pictures)
