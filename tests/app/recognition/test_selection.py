@@ -30,7 +30,7 @@ def page() -> Page:
 
 
 def find(
-    page: Page, good_turns: set[int], errors: dict[int, RequestError] | None = None
+    page: Page, good_turns: set[int], errors: dict[int, DigitserveError] | None = None
 ) -> tuple[Selection, list[int]]:
     """Find the digits if only these orientations have good scores, and list those that were tried."""
     tried = [0]
