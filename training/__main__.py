@@ -1,6 +1,7 @@
 """The command line of training: ``python -m training COMMAND``."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -33,10 +34,26 @@ COMMANDS = (
     ablation,
     model_card,
 )
+INSTALL = "Install what training needs: pip install -e '.[torch,train]'"
 
 
 def main(values: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
+    try:
+        return parse_and_run(values)
+    except (TrainingError, ModelFolderError) as error:
+        return fail(str(error), 1)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("app", "training"):  # a fault of ours
+            raise
+        return fail(f"this needs the package {package}. {INSTALL}", 1)
+    except KeyboardInterrupt:
+        return fail("interrupted", 128 + signal.SIGINT)
+
+
+def parse_and_run(values: Sequence[str] | None) -> int:
+    """Run a command and return its exit status, or let its errors pass."""
     parser = argparse.ArgumentParser(
         prog="python -m training", description="Train, export and measure the models that the service serves."
     )
@@ -48,11 +65,13 @@ def main(values: Sequence[str] | None = None) -> int:
         import torch
 
         torch.set_num_threads(arguments.threads)
-    try:
-        status: int = arguments.handler(arguments)
-    except (TrainingError, ModelFolderError, FileExistsError) as error:
-        print(f"training: {error}", file=sys.stderr)
-        return 1
+    status: int = arguments.handler(arguments)
+    return status
+
+
+def fail(message: str, status: int) -> int:
+    """Print one line to standard error, and return the exit status."""
+    print(f"training: {message}", file=sys.stderr)
     return status
 
 

@@ -115,6 +115,7 @@ def finetune(
     *,
     epochs: int = FINETUNE_EPOCHS,
     seed: int = 0,
+    force: bool = False,
     on_epoch: Callable[[str, Epoch], None] = lambda network, epoch: None,
 ) -> ModelFolder:
     """Train every network of a model further, and write a new model, quantised and calibrated again.
@@ -125,6 +126,10 @@ def finetune(
     Args:
         own: The person's digits. ``hold_out_own`` splits them.
         mnist: The digits of the training split to train on, and the held-out ones.
+        force: Replace an existing model folder.
+
+    Raises:
+        ExportError: A network cannot be exported, or the folder exists.
     """
     kept, held = hold_out_own(own)
     training = mix_with_mnist(kept, mnist[0])
@@ -138,7 +143,7 @@ def finetune(
         adapted = fit(adapt_recipe(run.recipe, epochs), training, seed=seed, start=run.network, on_epoch=report_epoch)
         networks[network] = NetworkToExport.from_run(adapted, allow_fallback=True)
         runs.append(adapted)
-    new_model = write_model(name, version, networks, runs, training, concatenate(held, mnist[1]), output)
+    new_model = write_model(name, version, networks, runs, training, concatenate(held, mnist[1]), output, force)
     own_metrics = {
         "digits": len(held),
         "before": measure_accuracy(model, held),

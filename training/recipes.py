@@ -46,7 +46,7 @@ class Recipe:
     junk: float = 0.0  # outliers: pictures per digit that show no digit, to be read as "anything else"
     ease: float = 0.0  # share of the run, at its end, over which augmentation and soiling fade
     ease_to: float = 0.0  # the strength that is left at the end
-    autocast: bool = False  # convolutions in bf16: nearly twice as fast on a CPU that supports it
+    autocast: bool = False  # bf16 where the device has instructions for it: nearly twice as fast on a CPU
     hold_out: int = 5_000  # held-out digits of the training split; 0 trains on all digits and calibrates nothing
     precision: Literal["fp32", "int8"] = "fp32"  # of the ONNX graph
 

@@ -3,7 +3,7 @@
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -12,6 +12,8 @@ from training.errors import RunError
 from training.recipes import Recipe, from_dict
 
 CHECKPOINT = "checkpoint.pt"  # in the folder OUTPUT.training
+
+Arithmetic = Literal["bf16", "fp32"]  # of the network's forward pass
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Epoch:
     accuracy: float  # likewise
     held_out: float | None  # accuracy on held-out digits, of the weights that would be kept
     seconds: float
+    arithmetic: Arithmetic | None = None  # None: not recorded, in models up to digitnet-1.5.0
 
 
 @dataclass
@@ -40,9 +43,14 @@ class Run:
         """Whether every epoch of the recipe is done."""
         return len(self.history) == self.recipe.epochs
 
+    @property
+    def arithmetic(self) -> list[Arithmetic]:
+        """The arithmetic of its epochs. There are two if it was resumed on another kind of machine."""
+        return list(dict.fromkeys(epoch.arithmetic for epoch in self.history if epoch.arithmetic))
+
 
 def save_checkpoint(path: Path, run: Run, network: Network, optimizer: torch.optim.SGD) -> None:
-    """Write a run to a checkpoint, atomically."""
+    """Write a run to a checkpoint. Until it is complete, the one before stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     torch.save(

@@ -1,7 +1,7 @@
 """The training loop: it turns a recipe and digits into a trained network and its history.
 
 Each epoch draws its randomness only from (seed, epoch). So a run that is resumed from the checkpoint of any epoch ends
-with the same weights as a run that was never interrupted, on a CPU with the same number of threads.
+with the same weights as a run that was never interrupted, on the same kind of CPU with as many threads.
 """
 
 import copy
@@ -22,10 +22,11 @@ from training.augmentation.soiling import soil
 from training.data.mnist import Digits
 from training.errors import RunError
 from training.recipes import Recipe
-from training.runs import Epoch, Run, restore_checkpoint, save_checkpoint
+from training.runs import Arithmetic, Epoch, Run, restore_checkpoint, save_checkpoint
 
 WARM_UP = 0.2  # share of a one-cycle run over which the learning rate rises
 STEPS_BETWEEN_REPORTS = 20
+BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16")  # names of torch.cpu.get_capabilities; the last is Arm's
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,37 @@ def select_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise RunError(f"--device {name}: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices")
     return device
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Return whether a device has instructions for bf16. Of CUDA devices, the current one is asked.
+
+    torch also computes in bf16 without them, but a CPU that has only AVX2 then takes nine times as long as in fp32.
+    """
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if not hasattr(torch.cpu, "get_capabilities"):  # before torch 2.11 only private names tell
+        return False
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in BF16_INSTRUCTIONS)
+
+
+def select_arithmetic(recipe: Recipe, device: torch.device) -> Arithmetic:
+    """Return ``bf16`` if the recipe asks for it and the device has instructions for it, else ``fp32``."""
+    return "bf16" if recipe.autocast and has_bf16(device) else "fp32"
+
+
+def seed_epoch(seed: int, epoch: int, device: torch.device) -> Generator:
+    """Seed all randomness of an epoch.
+
+    Dropout draws from torch's global generators. This sets them, those of CUDA devices too.
+
+    Returns:
+        A generator for the order of the digits and for augmentation. Its seed is drawn from the global one, because
+        with the same seed both would give the same numbers.
+    """
+    torch.manual_seed(seed * 1_000_003 + epoch)
+    return Generator(device).manual_seed(int(torch.randint(2**62, ())))
 
 
 def schedule_learning_rate(recipe: Recipe, progress: float) -> float:
@@ -187,9 +219,10 @@ def fit(
 
     batches = math.ceil(len(digits) / recipe.batch)
     steps = recipe.epochs * batches
+    arithmetic = select_arithmetic(recipe, device)
     for epoch in range(len(run.history) + 1, recipe.epochs + 1):
         started = time.perf_counter()
-        generator = Generator(device).manual_seed(seed * 1_000_003 + epoch)
+        generator = seed_epoch(seed, epoch, device)
         total_loss = torch.zeros((), device=device)
         correct = torch.zeros((), device=device)
         seen = 0
@@ -199,7 +232,7 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = schedule_learning_rate(recipe, step / steps)
             images = prepare_batch(images, labels, recipe, schedule_strength(recipe, step / steps), generator)
-            with torch.autocast(device.type, torch.bfloat16, enabled=recipe.autocast):
+            with torch.autocast(device.type, torch.bfloat16, enabled=arithmetic == "bf16"):
                 logits = network.logits(images).float()
             loss = compute_loss(logits, labels, network, recipe)
             optimizer.zero_grad(set_to_none=True)
@@ -220,6 +253,7 @@ def fit(
                 accuracy=correct.item() / seen,
                 held_out=measure_accuracy(average, held_out) if held_out else None,
                 seconds=time.perf_counter() - started,
+                arithmetic=arithmetic,
             )
         )
         run.seconds += run.history[-1].seconds

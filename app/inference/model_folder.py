@@ -1,4 +1,4 @@
-"""Model folders: their content, and how they are verified and written.
+"""Model folders: their content, and how they are verified.
 
     models/digitnet-1.5.0/
       manifest.json           what this module defines
@@ -13,10 +13,6 @@ a network.
 
 import hashlib
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -212,35 +208,6 @@ def read_file(path: Path) -> bytes:
     except OSError as error:
         reason = f"model folder not found ({path.name} is missing)" if not path.parent.is_dir() else error.strerror
         raise ModelFolderError(f"{path}: {reason}") from None
-
-
-@contextmanager
-def write_atomically(folder: Path) -> Iterator[Path]:
-    """Give a temporary folder that replaces ``folder`` when the block succeeds, and is deleted when it fails.
-
-    An existing model folder is replaced in the same step.
-
-    Raises:
-        FileExistsError: ``folder`` exists and is not a model folder.
-    """
-    if folder.exists() and not (folder / MANIFEST).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} exists and is not a model folder; nothing was written")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        yield temporary
-        temporary.chmod(0o755)  # mkdtemp made it private, but another user may serve the model
-        for path in temporary.iterdir():
-            path.chmod(0o644)
-        if folder.exists():
-            old = temporary.with_suffix(".old")
-            folder.rename(old)
-            temporary.rename(folder)
-            shutil.rmtree(old)
-        else:
-            temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

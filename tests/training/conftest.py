@@ -1,10 +1,12 @@
 """Fixtures for the tests of training. They need torch; ``tests/conftest.py`` has those that do not."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from app.inference.model_folder import ModelFolder
-from tests.support.small_training import load_early_run, make_similar_run, make_small_parts
+from tests.support.small_training import load_early_run, make_similar_run, make_small_parts, write_small_mnist
 from training.data.mnist import Digits
 from training.export.model_writer import export_cascade, export_run
 from training.runs import Run
@@ -14,6 +16,13 @@ from training.runs import Run
 def one_thread() -> None:
     """Use one thread in torch: the networks here are tiny, and other tests run at the same time."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a small MNIST, to run commands in."""
+    write_small_mnist(tmp_path / "data", train=1000, test=100)
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

@@ -1,37 +1,22 @@
 """``python -m training`` as a person types it: train, interrupt, resume, export, evaluate, write the card."""
 
-import io
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.support.running import ROOT, run_app
-from tests.support.small_training import SMALL, make_similar_run, write_small_mnist
+from tests.support.small_training import make_similar_run, write_small_mnist
+from tests.training.commands.running import command, environment, run_here, run_process
 from training.__main__ import COMMANDS, main
-from training.console import console
 from training.data.mnist import Digits
 from training.export.model_writer import export_run
-from training.recipes import RECIPES
 from training.runs import Run
-
-# Runs a command with the recipes of the repository and a small one that takes seconds.
-RUN = """
-import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits that SIGINT is ignored
-from tests.support.small_training import SMALL
-from training import __main__, recipes
-recipes.RECIPES["small"] = SMALL
-sys.exit(__main__.main())
-"""
 
 # Shows the help of every command where none of these packages can be imported.
 HELP_WITHOUT_PACKAGES = """
@@ -50,13 +35,6 @@ for command in [None, *COMMANDS]:
 NAMES = [command.__name__.rpartition(".")[2].replace("_", "-") for command in COMMANDS]
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder with a small MNIST, to run commands in."""
-    write_small_mnist(tmp_path / "data", train=1000, test=100)
-    return tmp_path
-
-
 @pytest.fixture(scope="module")
 def trained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Such a folder with a model that was trained, evaluated and described by one command. Tests must not change it."""
@@ -66,51 +44,6 @@ def trained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     (folder / "stdout").write_text(done.stdout)
     return folder
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-c", RUN, *arguments]
-
-
-def environment(folder: Path) -> dict[str, str]:
-    """Return this process's environment with the small MNIST, a wide terminal, and one thread for torch."""
-    changes = {"PYTHONPATH": str(ROOT), "DIGITS_DATA_DIR": str(folder / "data"), "COLUMNS": "200"}
-    return {**os.environ, **changes, "OMP_NUM_THREADS": "1"}
-
-
-@dataclass(frozen=True)
-class Done:
-    """The result of a command."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def run_process(folder: Path, *arguments: str) -> Done:
-    """Run a command in a folder, in a process of its own."""
-    done = subprocess.run(
-        command(*arguments),
-        cwd=folder,
-        env=environment(folder),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    return Done(done.returncode, done.stdout, done.stderr)
-
-
-def run_here(folder: Path, *arguments: str) -> Done:
-    """Run a command in a folder, in this process. This saves the seconds that importing torch takes."""
-    stdout, stderr = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(stdout), redirect_stderr(stderr):
-        patch.chdir(folder)
-        patch.setenv("DIGITS_DATA_DIR", str(folder / "data"))
-        patch.setitem(RECIPES, "small", SMALL)
-        patch.setattr(console, "width", 200)
-        returncode = main(arguments)
-    return Done(returncode, stdout.getvalue(), stderr.getvalue())
 
 
 @pytest.mark.slow
@@ -226,6 +159,7 @@ def test_without_data_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pyt
     """One line names the folder and the files, without a traceback. The test cuts off the network, if there is one."""
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
+    (tmp_path / "data").mkdir()
     done = run_here(tmp_path, "train", "--recipe", "small")
     assert done.returncode == 1
     assert "train-images-idx3-ubyte" in done.stderr

@@ -6,15 +6,25 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from tests.support.small_training import SMALL, vary, write_small_mnist
 from training import trainer
 from training.augmentation.geometry import augment
 from training.data.mnist import Digits, hold_out, load
 from training.errors import RunError
-from training.recipes import RECIPES, TEXTBOOK, from_dict
-from training.runs import Epoch, load_checkpoint
-from training.trainer import Step, fit, schedule_learning_rate, schedule_strength, select_device
+from training.provenance import describe_provenance
+from training.recipes import FAST, RECIPES, TEXTBOOK, from_dict
+from training.runs import Arithmetic, Epoch, load_checkpoint, read_checkpoint
+from training.trainer import (
+    Step,
+    fit,
+    schedule_learning_rate,
+    schedule_strength,
+    seed_epoch,
+    select_arithmetic,
+    select_device,
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +58,27 @@ def test_a_seed_repeats(parts: tuple[Digits, Digits]) -> None:
     assert not torch.equal(weights(first), weights(other))
 
 
+def fake_cpu(monkeypatch: pytest.MonkeyPatch, *instructions: str) -> None:
+    """Let torch report a CPU that has only these instructions."""
+    monkeypatch.setattr(
+        torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64", **dict.fromkeys(instructions, True)}
+    )
+
+
 @pytest.mark.training
-def test_a_resumed_run_ends_as_if_never_stopped(parts: tuple[Digits, Digits], tmp_path: Path) -> None:
-    """Interrupted in the third epoch and resumed, a run ends with the weights and history of an uninterrupted one."""
-    recipe = vary(epochs=4)
-    checkpoint = tmp_path / "run" / "checkpoint.pt"
-    whole = fit(recipe, *parts, seed=3)
+@pytest.mark.parametrize("arithmetic", ["fp32", "bf16"])
+def test_a_resumed_run_ends_as_if_never_stopped(
+    arithmetic: Arithmetic, parts: tuple[Digits, Digits], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all that a shipped recipe draws at random, a run that was interrupted in its third epoch ends bit for bit
+    like an uninterrupted one: averaged and live weights, optimiser and history."""
+    fake_cpu(monkeypatch, *["amx_bf16"] * (arithmetic == "bf16"))  # any CPU computes in bf16, if slowly
+    recipe = vary(
+        config={**SMALL.config, "dropout": 0.3}, epochs=4, dirt=FAST.dirt, junk=FAST.junk, ease=0.5, autocast=True
+    )
+    assert recipe.ema
+    whole_checkpoint, checkpoint = tmp_path / "whole" / "checkpoint.pt", tmp_path / "run" / "checkpoint.pt"
+    whole = fit(recipe, *parts, seed=3, checkpoint=whole_checkpoint)
 
     def interrupt(step: Step) -> None:
         if step.epoch == 3:
@@ -64,9 +89,87 @@ def test_a_resumed_run_ends_as_if_never_stopped(parts: tuple[Digits, Digits], tm
     assert len(load_checkpoint(checkpoint).history) == 2
     shown: list[Epoch] = []
     resumed = fit(recipe, *parts, seed=3, checkpoint=checkpoint, resume=True, on_epoch=shown.append)
+
+    expected, state = read_checkpoint(whole_checkpoint), read_checkpoint(checkpoint)
+    for name in ("kept", "live", "optimizer"):
+        torch.testing.assert_close(state[name], expected[name], rtol=0, atol=0)
     assert torch.equal(weights(whole.network), weights(resumed.network))
+    assert not all(torch.equal(state["kept"][key], live) for key, live in state["live"].items())
     assert [epoch.loss for epoch in resumed.history] == [epoch.loss for epoch in whole.history]
     assert [epoch.epoch for epoch in shown] == [1, 2, 3, 4]
+    assert resumed.arithmetic == whole.arithmetic == [arithmetic]
+
+
+def test_each_epoch_has_its_own_randomness() -> None:
+    """Seed and epoch decide what dropout and the generator draw. The two do not draw the same numbers."""
+
+    def draw(seed: int, epoch: int) -> tuple[float, float]:
+        generator = seed_epoch(seed, epoch, torch.device("cpu"))
+        return torch.rand(()).item(), torch.rand((), generator=generator).item()
+
+    assert draw(0, 1) == draw(0, 1)
+    assert len({number for seed, epoch in ((0, 1), (0, 2), (1, 1), (1, 2)) for number in draw(seed, epoch)}) == 8
+
+
+@pytest.mark.parametrize(
+    ("instructions", "arithmetic"),
+    [
+        ((), "fp32"),
+        (("avx2", "avx512_f", "amx_tile", "amx_int8", "fp16_arith"), "fp32"),
+        (("avx2", "avx512_f", "avx512_bf16"), "bf16"),
+        (("amx_tile", "amx_bf16"), "bf16"),
+        (("neon", "bf16"), "bf16"),
+    ],
+)
+def test_a_cpu_computes_in_bf16_only_with_instructions_for_it(
+    instructions: tuple[str, ...], arithmetic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AVX2, AVX-512 and AMX alone are not enough. A recipe that does not ask for bf16 never gets it."""
+    fake_cpu(monkeypatch, *instructions)
+    assert select_arithmetic(FAST, torch.device("cpu")) == arithmetic
+    assert select_arithmetic(TEXTBOOK, torch.device("cpu")) == "fp32"
+
+
+def test_before_torch_2_11_a_cpu_computes_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These versions have no public function that names the instructions of a CPU."""
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert select_arithmetic(FAST, torch.device("cpu")) == "fp32"
+
+
+@pytest.mark.parametrize(("supported", "arithmetic"), [(True, "bf16"), (False, "fp32")])
+def test_a_cuda_device_computes_in_bf16_only_if_it_need_not_emulate_it(
+    supported: bool, arithmetic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Emulated bf16 does not count."""
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or supported
+    )
+    assert select_arithmetic(FAST, torch.device("cuda")) == arithmetic
+    assert select_arithmetic(TEXTBOOK, torch.device("cuda")) == "fp32"
+
+
+@pytest.mark.training
+@pytest.mark.parametrize(("instruction", "arithmetic"), [("avx2", "fp32"), ("amx_bf16", "bf16")])
+def test_a_run_says_which_arithmetic_it_uses(
+    instruction: str,
+    arithmetic: Arithmetic,
+    parts: tuple[Digits, Digits],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The provenance has it. The convolutions do compute in it."""
+    fake_cpu(monkeypatch, instruction)
+    dtypes: set[torch.dtype] = set()
+    convolve = F.conv2d
+
+    def record_and_convolve(*arguments: Any) -> torch.Tensor:
+        output = convolve(*arguments)
+        dtypes.add(output.dtype)
+        return output
+
+    monkeypatch.setattr(F, "conv2d", record_and_convolve)
+    run = fit(vary(epochs=2, autocast=True), parts[0])
+    assert describe_provenance([run], 600, 200)["runs"][0]["arithmetic"] == [arithmetic]
+    assert dtypes == {torch.bfloat16 if arithmetic == "bf16" else torch.float32}
 
 
 @pytest.mark.training

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from training.commands.options import Subparsers, add_command, add_device
+from training.commands.values import whole_number
 from training.recipes import ABLATION_BASE, ABLATION_VARIANTS
 
 ABLATION_LOG = Path("docs/ablation.csv")
@@ -21,7 +22,7 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument(
         "--variant", choices=ABLATION_VARIANTS, action="append", help="measure only this variant; may be repeated"
     )
-    parser.add_argument("--seeds", type=int, default=2, help="seeds per variant [default: 2]")
+    parser.add_argument("--seeds", type=whole_number(1), default=2, help="seeds per variant [default: 2]")
     parser.add_argument(
         "--log", type=Path, default=ABLATION_LOG, help=f"CSV file for the rows [default: {ABLATION_LOG}]"
     )
@@ -36,13 +37,13 @@ def run(arguments: argparse.Namespace) -> int:
     from training.runs import Epoch
     from training.trainer import select_device
 
+    device = select_device(arguments.device)
     training, held_out = load_with_held_out(ABLATION_BASE, arguments.data_dir)
     variants = {name: ABLATION_VARIANTS[name] for name in arguments.variant or ABLATION_VARIANTS}
 
     def print_epoch(name: str, seed: int, epoch: Epoch) -> None:
         console.print(f"{name}, seed {seed}: epoch {epoch.epoch}  held out {epoch.held_out:.2%}  {epoch.seconds:.1f} s")
 
-    device = select_device(arguments.device)
     for row in run_ablation(training, held_out, variants, arguments.seeds, arguments.log, device, print_epoch):
         console.print(f"{row['variant']}, seed {row['seed']}: {row['errors']} misread, NLL {row['nll']}")
     return 0

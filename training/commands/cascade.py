@@ -3,7 +3,9 @@
 import argparse
 from pathlib import Path
 
-from training.commands.options import Subparsers, add_command, add_output, parse_version
+from training.commands.options import Subparsers, add_command
+from training.commands.output import add_output, check_output, parse_version
+from training.errors import ExportError
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -25,6 +27,9 @@ def add_parser(commands: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Export the cascade."""
+    output: Path = arguments.output
+    check_output(output, arguments.force)
+
     from training.console import console, print_metrics
     from training.data.mnist import load_with_held_out
     from training.export.model_writer import export_cascade
@@ -35,10 +40,11 @@ def run(arguments: argparse.Namespace) -> int:
     careful: list[Run] = []
     for folder in arguments.careful:
         careful += load_committee_runs(folder) if is_cascade(folder) else [load_run(folder)]
+    if any(run.recipe.architecture != "DigitNet" for run in careful):
+        raise ExportError("A committee consists of DigitNets, but a careful run has another architecture.")
     training, held_out = load_with_held_out(fast.recipe, arguments.data_dir)
-    output: Path = arguments.output
     console.print("Exporting both networks: graphs, quantisation, calibration, gate, golden digits…")
-    model = export_cascade(fast, careful, training, held_out, output, parse_version(output))
+    model = export_cascade(fast, careful, training, held_out, output, parse_version(output), arguments.force)
     cascade = model.manifest.calibration["onnxruntime"].cascade
     passed_on = cascade.passed_on if cascade else 0
     console.print(f"Wrote {output}. The careful network reads {passed_on:.2%} of the digits.")

@@ -5,11 +5,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from training.commands.options import Subparsers, add_command, select_recipe
+from training.commands.options import Subparsers, add_command, add_device, add_seed, select_recipe
+from training.commands.output import add_force
+from training.commands.values import whole_number
 from training.errors import EvaluationError
 from training.recipes import RECIPES
 
 TEST_LOG = Path("docs/test-log.csv")
+MAX_FOLDS = 1_000  # the rarest digit of the training split has 5,421 pictures
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -19,8 +22,8 @@ def add_parser(commands: Subparsers) -> None:
         "evaluate",
         run,
         "Measure finished models on the test split, or a recipe by cross-validation",
-        f"Each reading of the test split is logged in {TEST_LOG}. The test split is for final figures and must not "
-        "influence any choice.",
+        f"Each reading of the test split is logged in {TEST_LOG}. Choose with held-out digits, commit the choice, "
+        "then read the test split once.",
     )
     parser.add_argument("models", type=Path, nargs="*", metavar="MODEL", help="model folders")
     parser.add_argument(
@@ -33,12 +36,16 @@ def add_parser(commands: Subparsers) -> None:
         "--log", type=Path, default=TEST_LOG, help=f"log of the readings of the test split [default: {TEST_LOG}]"
     )
     parser.add_argument(
-        "--kfold", type=int, metavar="K", help="instead, train --recipe K times on folds of the training split"
+        "--kfold",
+        type=whole_number(2, MAX_FOLDS),
+        metavar="K",
+        help="instead, train --recipe K times on folds of the training split",
     )
     parser.add_argument("--recipe", choices=RECIPES, default="fast", help="with --kfold [default: fast]")
-    parser.add_argument("--epochs", type=int, help="with --kfold: number of epochs [default: the recipe's]")
-    parser.add_argument("--seed", type=int, default=0, help="with --kfold [default: 0]")
-    parser.add_argument("--device", default="auto", help="with --kfold: auto, cpu, cuda or cuda:N [default: auto]")
+    parser.add_argument("--epochs", type=whole_number(1), help="with --kfold: number of epochs [default: the recipe's]")
+    add_seed(parser, "with --kfold: random seed")
+    add_device(parser, "with --kfold: ")
+    add_force(parser, "result of --kfold")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -48,16 +55,18 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.models:
         raise EvaluationError("Name a model folder, or use --kfold K with a --recipe.")
 
-    from app.inference.model_folder import MANIFEST
+    from app.inference import model_folder
     from training.console import console
     from training.evaluation.model_card import format_mean
     from training.evaluation.test_log import store_seed_accuracies
 
+    for model in [*arguments.models, *([arguments.into] if arguments.into else [])]:
+        model_folder.load(model)  # a mistyped name fails before anything is measured and logged
     for model in arguments.models:
         evaluate_and_print(model, arguments.data_dir, arguments.log)
     if arguments.into:
         for recipe, accuracies in store_seed_accuracies(arguments.into, arguments.models).items():
-            console.print(f"{recipe}: {format_mean(accuracies)}. Stored in {arguments.into / MANIFEST}.")
+            console.print(f"{recipe}: {format_mean(accuracies)}. Stored in {arguments.into / model_folder.MANIFEST}.")
     return 0
 
 
@@ -82,14 +91,16 @@ def cross_validate_and_print(arguments: argparse.Namespace) -> int:
     from training.trainer import select_device
 
     recipe = select_recipe(arguments)
+    output = Path("runs") / f"kfold-{recipe.name}-{arguments.seed}.json"
+    if output.exists() and not arguments.force:
+        raise EvaluationError(f"{output} exists. Move it away, or replace it with --force.")
+    device = select_device(arguments.device)
     digits = mnist.load(arguments.data_dir, "train")
 
     def print_fold(fold: int, result: dict[str, Any]) -> None:
         console.print(f"fold {fold}/{arguments.kfold}  accuracy {result['accuracy']:.2%}  ({result['errors']} misread)")
 
-    device = select_device(arguments.device)
     result = cross_validate(recipe, digits, arguments.kfold, arguments.seed, device, print_fold)
-    output = Path("runs") / f"kfold-{recipe.name}-{arguments.seed}.json"
     output.parent.mkdir(exist_ok=True)
     output.write_text(json.dumps(result, indent=1) + "\n")
     console.print(

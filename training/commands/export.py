@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.commands.options import Subparsers, add_command, add_output, parse_version
+from training.commands.options import Subparsers, add_command
+from training.commands.output import add_output, check_output, parse_version
 
 if TYPE_CHECKING:
     from training.data.mnist import Digits
@@ -26,6 +27,8 @@ def add_parser(commands: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Export a run again."""
+    check_output(arguments.output, arguments.force)
+
     from training.data.mnist import load_for_recipe
     from training.export.saved_runs import load_run
 
@@ -33,17 +36,17 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.precision:
         source.recipe = replace(source.recipe, precision=arguments.precision)
     training, held_out = load_for_recipe(source.recipe, arguments.data_dir)
-    export_and_print(source, training, held_out, arguments.output)
+    export_and_print(source, training, held_out, arguments.output, arguments.force)
     return 0
 
 
-def export_and_print(trained: Run, training: Digits, held_out: Digits | None, output: Path) -> None:
+def export_and_print(trained: Run, training: Digits, held_out: Digits | None, output: Path, force: bool) -> None:
     """Write a model folder from a run, and print its metrics on held-out digits."""
     from training.console import console, print_metrics
     from training.export.model_writer import export_run
 
     console.print("Exporting: graph, quantisation, calibration, golden digits…")
-    model = export_run(trained, training, held_out, output, parse_version(output))
+    model = export_run(trained, training, held_out, output, parse_version(output), force)
     console.print(f"Wrote {output}. Serve it: DIGITS_MODEL={output} python -m app serve")
     if held_out:
         print_metrics("held-out digits", model.manifest.metrics["held_out"])

@@ -1,10 +1,16 @@
 """``finetune``: adapts a model to your own digits."""
 
 import argparse
+import re
 from pathlib import Path
 
-from training.commands.options import Subparsers, add_command, add_output, parse_version
+from training.commands.options import Subparsers, add_command, add_seed
+from training.commands.output import add_output, check_output, parse_version
+from training.commands.values import whole_number
+from training.errors import ExportError
 from training.recipes import FAST, FINETUNE_EPOCHS
+
+MODEL_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # as in a manifest
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -21,13 +27,20 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument("--init", type=Path, help="model folder to start from [default: the released model]")
     add_output(parser)
     parser.add_argument(
-        "--epochs", type=int, default=FINETUNE_EPOCHS, help=f"number of epochs [default: {FINETUNE_EPOCHS}]"
+        "--epochs", type=whole_number(1), default=FINETUNE_EPOCHS, help=f"number of epochs [default: {FINETUNE_EPOCHS}]"
     )
-    parser.add_argument("--seed", type=int, default=0, help="random seed [default: 0]")
+    add_seed(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Fine-tune the model, and print its accuracy on your held-out digits before and after."""
+    output: Path = arguments.output
+    check_output(output, arguments.force)
+    version = parse_version(output)
+    name = output.name.removesuffix(f"-{version}")
+    if not re.fullmatch(MODEL_NAME, name):
+        raise ExportError(f"--output {output}: a model's name has only the letters a to z, digits, '.', '_' and '-'.")
+
     from app.inference import model_folder
     from app.settings import released_model
     from training.console import console, format_epoch, print_metrics
@@ -37,8 +50,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     model, own = model_folder.load(arguments.init or released_model()), read_folder(arguments.digits)
     mnist = load_with_held_out(FAST, arguments.data_dir)
-    output: Path = arguments.output
-    version = parse_version(output)
     console.print(f"{model.manifest.id}, and {len(own):,} digits from {arguments.digits}")
 
     def print_epoch(network: str, epoch: Epoch) -> None:
@@ -49,10 +60,11 @@ def run(arguments: argparse.Namespace) -> int:
         own,
         mnist,
         output,
-        output.name.removesuffix(f"-{version}"),
+        name,
         version,
         epochs=arguments.epochs,
         seed=arguments.seed,
+        force=arguments.force,
         on_epoch=print_epoch,
     )
     metrics = new_model.manifest.metrics["own"]

@@ -2,12 +2,12 @@
 
 import argparse
 import os
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
+from training.commands import values
 from training.recipes import RECIPES, Recipe
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -29,11 +29,13 @@ def add_command(
     parser = commands.add_parser(name, help=help, description=f"{help}. {description or ''}".strip())
     parser.add_argument(
         "--data-dir",
-        type=Path,
-        default=Path(os.environ.get("DIGITS_DATA_DIR", "data")),
+        type=values.data_dir,
+        default=os.environ.get("DIGITS_DATA_DIR", str(values.DEFAULT_DATA_DIR)),
         help="folder that contains MNIST/raw; missing files are downloaded to it [DIGITS_DATA_DIR, default: data]",
     )
-    parser.add_argument("--threads", type=int, help="threads for torch [default: one per core]")
+    parser.add_argument(
+        "--threads", type=values.whole_number(1, 1_024), help="threads for torch [default: one per core]"
+    )
     parser.set_defaults(handler=handler)
     return parser
 
@@ -43,25 +45,19 @@ def add_models(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("models", type=Path, nargs="+", metavar="MODEL", help="model folder")
 
 
-def add_output(parser: argparse.ArgumentParser) -> None:
-    """Add the required option ``--output``."""
+def add_device(parser: argparse.ArgumentParser, condition: str = "") -> None:
+    """Add the option ``--device``. A ``condition`` goes before its help."""
     parser.add_argument(
-        "--output", type=Path, required=True, help="model folder to write; NAME-1.2.3 sets the version to 1.2.3"
+        "--device", type=values.device, default="auto", help=f"{condition}auto, cpu, cuda or cuda:N [default: auto]"
     )
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
-    """Add the option ``--device``."""
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [default: auto]")
+def add_seed(parser: argparse.ArgumentParser, help: str = "random seed") -> None:
+    """Add the option ``--seed``."""
+    parser.add_argument("--seed", type=values.seed, default=0, help=f"{help} [default: 0]")
 
 
 def select_recipe(arguments: argparse.Namespace) -> Recipe:
     """Return the recipe that ``--recipe`` names, with the number of epochs from ``--epochs`` if it is set."""
     recipe = RECIPES[arguments.recipe]
     return replace(recipe, epochs=arguments.epochs) if arguments.epochs else recipe
-
-
-def parse_version(output: Path) -> str:
-    """Return 1.2.3 for a folder named NAME-1.2.3, and 0.0.0 for other names."""
-    match = re.search(r"-(\d+\.\d+\.\d+)$", output.name)
-    return match[1] if match else "0.0.0"

@@ -25,13 +25,16 @@ def run(arguments: argparse.Namespace) -> int:
     from training.data.out_of_distribution import OUT_OF_DISTRIBUTION
     from training.evaluation.refusal import SCORES, measure_refusal
 
+    models = [model_folder.load(folder) for folder in arguments.models]
     _, held_out = load_with_held_out(FAST, arguments.data_dir)
     pictures = {name: make() for name, make in OUT_OF_DISTRIBUTION.items()}
-    for folder in arguments.models:
+    for model in models:
         columns = [f"{score}: {figure}" for figure in ("AUROC", "accepted") for score in SCORES]
-        title = f"{folder.name}; the last columns use the threshold that 99.5 % of digits reach by that score alone"
+        title = (
+            f"{model.folder.name}; the last columns use the threshold that 99.5 % of digits reach by that score alone"
+        )
         table = Table("not digits", "accepted as shipped", *columns, box=SIMPLE, title=title, title_justify="left")
-        for name, row in measure_refusal(model_folder.load(folder), held_out, pictures).items():
+        for name, row in measure_refusal(model, held_out, pictures).items():
             table.add_row(
                 name,
                 f"{row['accepted']:.2%}",

@@ -1,6 +1,7 @@
 """``reference``: adds the statistics of held-out digits to models that do not have them yet."""
 
 import argparse
+from pathlib import Path
 
 from training.commands.options import Subparsers, add_command, add_models
 from training.errors import EvaluationError
@@ -26,6 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     from training.data import mnist
     from training.evaluation.reference import store_reference
 
+    counts: dict[Path, int] = {}
     for folder in arguments.models:
         manifest = model_folder.load(folder).manifest
         count = manifest.training["data"]["held_out"]
@@ -35,6 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
             raise EvaluationError(
                 f"{folder} was fine-tuned on digits that are not in MNIST. Its export has stored a reference already."
             )
+        counts[folder] = count
+    for folder, count in counts.items():
         _, held_out = mnist.hold_out(mnist.load(arguments.data_dir, "train"), count)
         reference = store_reference(folder, held_out)
         console.print(

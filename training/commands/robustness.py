@@ -34,6 +34,10 @@ def run(arguments: argparse.Namespace) -> int:
     from training.errors import DataError
     from training.evaluation.metrics import score_all
 
+    engines = [
+        open_engine(model_folder.load(folder), "onnxruntime", "cpu", torch.get_num_threads())
+        for folder in arguments.models
+    ]
     _, held_out = load_with_held_out(FAST, arguments.data_dir)
     sets = {"held out, unchanged": held_out, "scikit-learn": load_sklearn_digits()}
     try:
@@ -41,10 +45,6 @@ def run(arguments: argparse.Namespace) -> int:
     except DataError as error:
         console.print(f"Left out: {error}")
     sets |= {name: corrupt(held_out, name) for name in CORRUPTIONS}
-    engines = [
-        open_engine(model_folder.load(folder), "onnxruntime", "cpu", torch.get_num_threads())
-        for folder in arguments.models
-    ]
     table = Table("digits", *(folder.name for folder in arguments.models), box=SIMPLE)
     means = np.zeros(len(engines))
     for name, digits in sets.items():

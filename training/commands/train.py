@@ -6,8 +6,11 @@ from pathlib import Path
 from training.commands.evaluate import TEST_LOG, evaluate_and_print
 from training.commands.export import export_and_print
 from training.commands.model_card import write_card_and_print
-from training.commands.options import Subparsers, add_command, add_device, select_recipe
-from training.recipes import RECIPES
+from training.commands.options import Subparsers, add_command, add_device, add_seed, select_recipe
+from training.commands.output import add_force, check_output
+from training.commands.values import whole_number
+from training.errors import RunError
+from training.recipes import RECIPES, Recipe
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -15,63 +18,74 @@ def add_parser(commands: Subparsers) -> None:
     parser = add_command(commands, "train", run, "Run a recipe and write a model folder")
     parser.add_argument("--recipe", choices=RECIPES, default="fast", help="recipe [default: fast]")
     parser.add_argument("--output", type=Path, help="model folder to write [default: runs/RECIPE-SEED]")
-    parser.add_argument("--seed", type=int, default=0, help="random seed [default: 0]")
+    add_force(parser)
+    add_seed(parser)
     add_device(parser)
-    parser.add_argument("--epochs", type=int, help="number of epochs [default: the recipe's]")
+    parser.add_argument("--epochs", type=whole_number(1), help="number of epochs [default: the recipe's]")
     parser.add_argument("--resume", action="store_true", help="continue an interrupted run from its last epoch")
     parser.add_argument("--test", action="store_true", help="then evaluate on the test split and write the model card")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, export, and with ``--test`` evaluate. An interrupted run keeps its last complete epoch."""
-    from training.console import ProgressDisplay, console
-    from training.data.mnist import load_for_recipe
-    from training.errors import RunError
-    from training.runs import CHECKPOINT, remove_checkpoint
-    from training.trainer import fit, select_device
-
     recipe = select_recipe(arguments)
     output: Path = arguments.output or Path("runs") / f"{recipe.name}-{arguments.seed}"
+    check_output(output, arguments.force)
+
+    from training.console import console
+    from training.runs import CHECKPOINT
+
     checkpoint = output.with_name(f"{output.name}.training") / CHECKPOINT
     if checkpoint.exists() and not arguments.resume:
         raise RunError(
             f"{checkpoint.parent} has an interrupted run. Continue it with --resume, or remove the folder to start "
             "again."
         )
-    device = select_device(arguments.device)
-    training, held_out = load_for_recipe(recipe, arguments.data_dir)
-    console.print(
-        f"{recipe.name}, seed {arguments.seed}: {len(training):,} digits, {len(held_out or ()):,} held out, "
-        f"{recipe.epochs} epochs on {device}"
-    )
     try:
-        with ProgressDisplay(recipe) as display:
-            trained = fit(
-                recipe,
-                training,
-                held_out,
-                seed=arguments.seed,
-                device=device,
-                checkpoint=checkpoint,
-                resume=arguments.resume and checkpoint.exists(),
-                on_step=display.show_step,
-                on_epoch=display.show_epoch,
-            )
+        train_and_export(recipe, output, checkpoint, arguments)
     except KeyboardInterrupt:
         if checkpoint.exists():
+            force = " --force" if output.exists() else ""
             console.print(
                 f"\nInterrupted. The last complete epoch is saved in {checkpoint.parent}.\n"
                 f"  To continue: repeat the command with --resume\n"
-                f"  To use it as it is: python -m training export {checkpoint.parent} --output {output}"
+                f"  To use it as it is: python -m training export {checkpoint.parent} --output {output}{force}"
             )
         else:
             console.print("\nInterrupted before the first epoch was complete. Nothing is saved.")
         return 130
-    export_and_print(trained, training, held_out, output)
-    remove_checkpoint(checkpoint)
     if arguments.test:
         evaluate_and_print(output, arguments.data_dir, TEST_LOG)
         write_card_and_print(output, arguments.data_dir)
     else:
         console.print(f"Next: python -m training evaluate {output} && python -m training model-card {output}")
     return 0
+
+
+def train_and_export(recipe: Recipe, output: Path, checkpoint: Path, arguments: argparse.Namespace) -> None:
+    """Carry out the recipe with a progress bar, and write the model folder. Then the checkpoint is removed."""
+    from training.console import ProgressDisplay, console
+    from training.data.mnist import load_for_recipe
+    from training.runs import remove_checkpoint
+    from training.trainer import fit, select_arithmetic, select_device
+
+    device = select_device(arguments.device)
+    training, held_out = load_for_recipe(recipe, arguments.data_dir)
+    console.print(
+        f"{recipe.name}, seed {arguments.seed}: {len(training):,} digits, {len(held_out or ()):,} held out, "
+        f"{recipe.epochs} epochs in {select_arithmetic(recipe, device)} on {device}"
+    )
+    with ProgressDisplay(recipe) as display:
+        trained = fit(
+            recipe,
+            training,
+            held_out,
+            seed=arguments.seed,
+            device=device,
+            checkpoint=checkpoint,
+            resume=arguments.resume and checkpoint.exists(),
+            on_step=display.show_step,
+            on_epoch=display.show_epoch,
+        )
+    export_and_print(trained, training, held_out, output, arguments.force)
+    remove_checkpoint(checkpoint)

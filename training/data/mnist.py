@@ -1,5 +1,6 @@
 """Loads MNIST into memory, and splits its training digits in fixed ways."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,9 +20,6 @@ FILES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
-
-# Indices of the digits in the test split whose labels people dispute.
-DISPUTED = frozenset({947, 1621, 1901, 2130, 2462, 2597, 2654, 3520, 3558, 5937, 6651, 6783, 8527, 9679, 9729})
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,9 @@ def load(data_dir: Path, split: Literal["train", "test"]) -> Digits:
             mnist = MNIST(data_dir, train=train, download=True)
         except Exception as error:  # the network, the disk and the mirror raise many types; the remedy is the same
             folder = data_dir / "MNIST" / "raw"
+            with suppress(OSError):  # torchvision made these two; one that holds anything stays
+                folder.rmdir()
+                folder.parent.rmdir()
             raise DataError(
                 f"MNIST is not in {folder} and could not be downloaded ({type(error).__name__}: {error}). "
                 f"Put these four files into that folder, as they are or with .gz, or set --data-dir to the folder "
@@ -86,10 +87,9 @@ def load_with_held_out(recipe: Recipe, data_dir: Path) -> tuple[Digits, Digits]:
     Raises:
         DataError: The recipe holds out no digits.
     """
-    training, held_out = load_for_recipe(recipe, data_dir)
-    if held_out is None:
+    if not recipe.hold_out:
         raise DataError(f"This command needs held-out digits, but the recipe {recipe.name} holds out none.")
-    return training, held_out
+    return hold_out(load(data_dir, "train"), recipe.hold_out)
 
 
 def make_folds(digits: Digits, count: int) -> list[tuple[Digits, Digits]]:

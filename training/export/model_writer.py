@@ -5,7 +5,10 @@ an int8 graph has its own temperature and thresholds.
 """
 
 import copy
-from collections.abc import Callable, Sequence
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -87,27 +90,36 @@ class ExportedNetwork:
     scores: dict[EngineName, Scores]
 
 
-def export_run(run: Run, training: Digits, held_out: Digits | None, output: Path, version: str) -> ModelFolder:
-    """Write a model folder from a run, atomically.
+def export_run(
+    run: Run, training: Digits, held_out: Digits | None, output: Path, version: str, force: bool = False
+) -> ModelFolder:
+    """Write a model folder from a run.
 
     Args:
         training: Digits that the network was trained on. The ranges of int8 are measured on them.
         held_out: Digits that it was not trained on. Without them, nothing is calibrated and everything is accepted.
+        force: Replace an existing model folder.
 
     Raises:
-        ExportError: The graph or its int8 version differs from the network.
+        ExportError: The graph or its int8 version differs from the network, or the folder exists.
     """
     name = run.recipe.name
-    return write_model(name, version, {name: NetworkToExport.from_run(run)}, [run], training, held_out, output)
+    return write_model(name, version, {name: NetworkToExport.from_run(run)}, [run], training, held_out, output, force)
 
 
 def export_cascade(
-    fast: Run, careful: Sequence[Run], training: Digits, held_out: Digits, output: Path, version: str
+    fast: Run,
+    careful: Sequence[Run],
+    training: Digits,
+    held_out: Digits,
+    output: Path,
+    version: str,
+    force: bool = False,
 ) -> ModelFolder:
-    """Write a model folder from a fast network and a committee of careful ones, atomically.
+    """Write a model folder from a fast network and a committee of careful ones.
 
     Raises:
-        ExportError: A graph differs from its network, or a careful network is not a DigitNet.
+        ExportError: A graph differs from its network, a careful network is not a DigitNet, or the folder exists.
     """
     members = [run.network for run in careful if isinstance(run.network, DigitNet)]
     if len(members) < len(careful):
@@ -117,7 +129,7 @@ def export_cascade(
         Committee.from_networks(members, configs), "Committee", {"members": configs}, careful[0].recipe.precision
     )
     networks = {"fast": NetworkToExport.from_run(fast), "careful": committee}
-    return write_model("digitnet", version, networks, [fast, *careful], training, held_out, output)
+    return write_model("digitnet", version, networks, [fast, *careful], training, held_out, output, force)
 
 
 def write_model(
@@ -128,14 +140,16 @@ def write_model(
     training: Digits,
     held_out: Digits | None,
     output: Path,
+    force: bool = False,
 ) -> ModelFolder:
     """Write networks, manifest and metrics into a folder, and read it back as the service does.
 
     Args:
         runs: The runs that the networks were made from, for the record.
+        force: Replace an existing model folder.
     """
     fitted_on = held_out or training
-    with model_folder.write_atomically(output) as folder:
+    with write_folder(output, force) as folder:
         exported = {
             key: export_network(folder, key, network, training, held_out, fitted_on.images)
             for key, network in networks.items()
@@ -170,6 +184,42 @@ def write_model(
             model_folder.write_manifest(folder, manifest)
             store_reference(folder, held_out)
     return model_folder.load(output)
+
+
+@contextmanager
+def write_folder(output: Path, force: bool) -> Iterator[Path]:
+    """Give a temporary folder that becomes ``output`` when the block succeeds, and is deleted when it fails.
+
+    A new folder appears complete, by one rename. Replacing a model takes two: the old folder is moved aside, then the
+    new one takes its name. For that moment there is no ``output``. If the machine stops just then, the old folder is
+    ``old`` in the hidden folder beside it.
+
+    Args:
+        force: Replace an existing model folder. Nothing else is ever replaced.
+
+    Raises:
+        ExportError: ``output`` exists.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))  # a new name after each crash
+    new, old = temporary / "new", temporary / "old"
+    try:
+        new.mkdir()
+        yield new
+        new.chmod(0o755)  # another user may serve the model
+        for path in new.iterdir():
+            path.chmod(0o644)
+        try:
+            if force and not output.is_symlink() and (output / model_folder.MANIFEST).is_file():
+                output.rename(old)
+            new.rename(output)  # the system refuses this for a file, a link, or a folder that is not empty
+        except OSError as error:
+            raise ExportError(f"{output} exists or cannot be written: {error}") from None
+        finally:
+            if old.exists() and not output.exists():
+                old.rename(output)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def export_network(

@@ -1,4 +1,4 @@
-"""Model folders: how they are verified, and how they are written."""
+"""Model folders: how they are verified."""
 
 import json
 import shutil
@@ -25,10 +25,6 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     change(manifest)
     (folder / "manifest.json").write_text(json.dumps(manifest))
-
-
-def list_names(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir()]
 
 
 def test_the_released_model_is_complete(released: ModelFolder) -> None:
@@ -111,41 +107,3 @@ def test_the_sha256_of_a_model_covers_all_of_it(copy: Path, released: ModelFolde
     assert model_folder.load(copy).sha256 == released.sha256
     edit(copy, lambda m: m.update(created="2000-01-01T00:00:00+00:00"))
     assert model_folder.load(copy).sha256 != released.sha256
-
-
-def test_a_folder_is_written_in_one_step(tmp_path: Path) -> None:
-    """The folder appears when the block ends. Other users can read it, and no temporary folder is left."""
-    with model_folder.write_atomically(tmp_path / "m-1.0.0") as folder:
-        (folder / "manifest.json").write_text("{}")
-        assert not (tmp_path / "m-1.0.0").exists()
-    assert list_names(tmp_path) == ["m-1.0.0"]
-    assert (tmp_path / "m-1.0.0").stat().st_mode & 0o777 == 0o755
-    assert (tmp_path / "m-1.0.0" / "manifest.json").stat().st_mode & 0o777 == 0o644
-
-
-def test_a_failed_write_changes_nothing(copy: Path) -> None:
-    """After an error or Ctrl-C, the old folder is unchanged and no temporary folder is left."""
-    before = (copy / "manifest.json").read_bytes()
-    for error in (ValueError, KeyboardInterrupt):
-        with pytest.raises(error), model_folder.write_atomically(copy) as folder:  # noqa: PT012  # the test is about the block
-            (folder / "manifest.json").write_text("{}")
-            raise error
-    assert list_names(copy.parent) == [copy.name]
-    assert (copy / "manifest.json").read_bytes() == before
-
-
-def test_a_model_folder_is_replaced_in_one_step(copy: Path) -> None:
-    """After writing over a model folder, only the new files exist."""
-    with model_folder.write_atomically(copy) as folder:
-        (folder / "manifest.json").write_text("{}")
-    assert list_names(copy) == ["manifest.json"]
-    assert list_names(copy.parent) == [copy.name]
-
-
-def test_a_folder_that_is_not_a_model_is_never_replaced(tmp_path: Path) -> None:
-    """A mistyped --output deletes nobody's files."""
-    (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis" / "final.tex").write_text("x")
-    with pytest.raises(FileExistsError, match="not a model folder"), model_folder.write_atomically(tmp_path / "thesis"):
-        pass
-    assert (tmp_path / "thesis" / "final.tex").exists()
