@@ -56,7 +56,7 @@ def select_device(name: str) -> torch.device:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Return whether a device has instructions for bf16. Of CUDA devices, the current one is asked.
+    """Return whether a device has instructions for bf16. For CUDA, this asks the current device.
 
     torch also computes in bf16 without them, but a CPU that has only AVX2 then takes nine times as long as in fp32.
     """

@@ -53,8 +53,8 @@ def normalize(grey: Grey, mode: Mode = "auto") -> NormalizedDigit:
 
     Args:
         grey: The picture.
-        mode: ``auto`` keeps a picture that follows the convention, bit for bit, or takes its negative, and only makes
-            ink stronger that peaks below ``FAINT_PEAK``. ``always`` cuts
+        mode: ``auto`` keeps a picture that follows the convention, bit for bit, or takes its negative. It
+            only strengthens ink that peaks below ``FAINT_PEAK``. ``always`` cuts
             out and fits every picture. ``never`` only resizes to 28x28.
     """
     if mode == "never":
@@ -73,7 +73,7 @@ def normalize(grey: Grey, mode: Mode = "auto") -> NormalizedDigit:
 
 
 def strengthen(grey: Grey, lightest: float) -> Grey:
-    """Give a faint digit full strength, as the digits have that the network learned from."""
+    """Give a faint digit the strength of the digits that the network learned from."""
     return cv2.convertScaleAbs(grey, alpha=255 / lightest) if lightest < FAINT_PEAK else grey
 
 

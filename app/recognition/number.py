@@ -24,8 +24,8 @@ MIN_HEIGHT, MAX_HEIGHT = 0.4, 2.2  # of a digit, in heights of the digits around
 MIN_UNREAD_HEIGHT = 0.5  # of a digit's height: unread ink of this size may be a digit
 MIN_UNREAD_INK = 0.4  # of the ink of a digit: so may this much
 MIN_COVERED = 0.5  # of a piece's box: then it was read
-# Numbers on one line are this far apart: in heights of the digits, in usual gaps of the line, and if it is the only gap
-# in heights again.
+# A gap between two numbers is wider than this, in heights of a digit, and wider than this many usual gaps of the line.
+# The last value is for a line with one gap, in heights of a digit.
 WIDE_GAP, UNUSUAL_GAP, ONLY_GAP = 0.8, 2.0, 1.5
 
 
