@@ -21,8 +21,8 @@ from pathlib import Path
 import cv2
 
 from benchmarks.pictures import Model
+from training.data.swiss import HELD_OUT_WRITERS, TRAINING_WRITERS, read_scans
 from training.errors import DataError
-from training.pages.scans import HELD_OUT_WRITERS, TRAINING_WRITERS, read_scans
 
 REAL_PICTURES = Path("../shared/real")
 WRITERS = {"writers 1-9": TRAINING_WRITERS, "writers 10-12": HELD_OUT_WRITERS}

@@ -67,7 +67,14 @@ def print_metrics(title: str, metrics: dict[Any, dict[str, Any]]) -> None:
     table.add_row("Brier score", *(f"{m['brier']:.4f}" for m in columns))
     table.add_row("calibration error", *(f"{m['ece']:.2%}" for m in columns))
     table.add_row("accepted", *(f"{m['accepted']:.2%}" for m in columns))
+    table.add_row("wrong of those", *(f"{1 - (m['accuracy_of_accepted'] or 1):.2%}" for m in columns))
     console.print(table)
+
+
+def print_held_out(metrics: dict[str, dict[Any, dict[str, Any]]]) -> None:
+    """Print a table of the metrics on each population of held-out digits."""
+    for population, results in metrics.items():
+        print_metrics(f"held-out digits: {population}", results)
 
 
 def print_classes(result: dict[str, Any]) -> None:

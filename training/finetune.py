@@ -19,6 +19,7 @@ from app.inference.engine_selection import open_engine
 from app.inference.model_folder import ModelFolder
 from app.recognition.digit import prepare_file
 from training.data.mnist import Digits
+from training.data.populations import HeldOut, join
 from training.errors import DataError
 from training.evaluation.metrics import score_all
 from training.export.model_writer import NetworkToExport, write_model
@@ -28,7 +29,7 @@ from training.runs import Epoch, Run
 from training.trainer import fit
 
 LEARNING_RATE = 0.02  # a fifth of the recipes': the weights are good already, so the steps are small
-MNIST_PER_EPOCH = 10_000  # MNIST digits in an epoch; a person's own digits are repeated until they are as many
+KNOWN_PER_EPOCH = 10_000  # digits that the model was trained on before; a person's own are repeated as often
 HELD_OUT_SHARE = 0.2  # of a person's own digits
 MIN_PER_CLASS = 5  # digits; with fewer there is too little to train and to measure on
 MAX_PIXELS = 40_000_000  # of one picture
@@ -73,19 +74,14 @@ def hold_out_own(own: Digits) -> tuple[Digits, Digits]:
     return own.take(torch.from_numpy(kept)), own.take(torch.from_numpy(held))
 
 
-def concatenate(*parts: Digits) -> Digits:
-    """Join sets of digits."""
-    return Digits(torch.cat([digits.images for digits in parts]), torch.cat([digits.labels for digits in parts]))
-
-
-def mix_with_mnist(own: Digits, mnist: Digits) -> Digits:
-    """Return the digits of an epoch: some of MNIST, and a person's own, repeated until they are about as many.
+def mix(own: Digits, known: Digits) -> Digits:
+    """Return the digits of an epoch: some that the model knows, and a person's own, repeated until they are as many.
 
     The order is random, because the first of these digits also set the ranges of int8.
     """
     generator = torch.Generator().manual_seed(0)
-    some = mnist.take(torch.randperm(len(mnist), generator=generator)[:MNIST_PER_EPOCH])
-    mixture = concatenate(*[own] * max(1, round(len(some) / len(own))), some)
+    some = known.take(torch.randperm(len(known), generator=generator)[:KNOWN_PER_EPOCH])
+    mixture = join(*[own] * max(1, round(len(some) / len(own))), some)
     return mixture.take(torch.randperm(len(mixture), generator=generator))
 
 
@@ -108,7 +104,8 @@ def adapt_recipe(recipe: Recipe, epochs: int) -> Recipe:
 def finetune(
     model: ModelFolder,
     own: Digits,
-    mnist: tuple[Digits, Digits],
+    known: Digits,
+    known_held_out: HeldOut,
     output: Path,
     name: str,
     version: str,
@@ -125,14 +122,16 @@ def finetune(
 
     Args:
         own: The person's digits. ``hold_out_own`` splits them.
-        mnist: The digits of the training split to train on, and the held-out ones.
+        known: Digits that the model was trained on before. Some are mixed in, so that it does not forget them.
+        known_held_out: The held-out digits of the same populations.
         force: Replace an existing model folder.
 
     Raises:
         ExportError: A network cannot be exported, or the folder exists.
     """
     kept, held = hold_out_own(own)
-    training = mix_with_mnist(kept, mnist[0])
+    training = mix(kept, known)
+    held_out = HeldOut({**known_held_out.by_population, "own": held})
     networks: dict[str, NetworkToExport] = {}
     runs: list[Run] = []
     for network, run in load_runs(model).items():
@@ -143,7 +142,7 @@ def finetune(
         adapted = fit(adapt_recipe(run.recipe, epochs), training, seed=seed, start=run.network, on_epoch=report_epoch)
         networks[network] = NetworkToExport.from_run(adapted, allow_fallback=True)
         runs.append(adapted)
-    new_model = write_model(name, version, networks, runs, training, concatenate(held, mnist[1]), output, force)
+    new_model = write_model(name, version, networks, runs, training, held_out, output, force)
     own_metrics = {
         "digits": len(held),
         "before": measure_accuracy(model, held),

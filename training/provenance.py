@@ -11,19 +11,23 @@ from typing import Any
 import onnxruntime
 import torch
 
+from training.data.populations import HeldOut
 from training.runs import Run
 
 
-def describe_provenance(runs: Sequence[Run], trained_on: int, held_out: int) -> dict[str, Any]:
+def describe_provenance(runs: Sequence[Run], trained_on: int, held_out: HeldOut | None) -> dict[str, Any]:
     """Return the field ``training`` of a manifest.
 
     Args:
         trained_on: Number of digits that the networks were trained on.
-        held_out: Number of held-out digits.
+        held_out: The held-out digits, if any.
     """
     return {
         "finished": all(run.finished for run in runs),
-        "data": {"name": "MNIST, training split", "trained_on": trained_on, "held_out": held_out},
+        "data": {
+            "trained_on": trained_on,  # digits in an epoch
+            "held_out": {name: len(digits) for name, digits in held_out.by_population.items()} if held_out else {},
+        },
         "commit": describe_commit(),
         "torch": torch.__version__,
         "onnxruntime": onnxruntime.__version__,

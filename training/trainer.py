@@ -19,12 +19,14 @@ from app.inference.networks import DIGITS, Network, build_network
 from training.augmentation.geometry import augment
 from training.augmentation.outliers import make_outliers
 from training.augmentation.soiling import soil
+from training.augmentation.variants import make_variants
 from training.data.mnist import Digits
 from training.errors import RunError
 from training.recipes import Recipe
 from training.runs import Arithmetic, Epoch, Run, restore_checkpoint, save_checkpoint
 
 WARM_UP = 0.2  # share of a one-cycle run over which the learning rate rises
+TEACHER_SHARE = 0.5  # of the target; the rest is the label
 STEPS_BETWEEN_REPORTS = 20
 BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16")  # names of torch.cpu.get_capabilities; the last is Arm's
 
@@ -153,24 +155,41 @@ def iterate_batches(digits: Digits, batch: int, generator: Generator) -> Iterato
         yield digits.images[index], digits.labels[index]
 
 
-def prepare_batch(images: Tensor, labels: Tensor, recipe: Recipe, strength: float, generator: Generator) -> Tensor:
-    """Add the recipe's outliers after the digits of a batch, then augment and soil all pictures."""
-    if recipe.junk:  # before augmentation: outliers must not be recognisable by a lack of resampling
-        outliers = make_outliers(images, labels, round(len(labels) * recipe.junk), generator)
-        images = torch.cat([images.float(), outliers])
-    if recipe.augmentation:
-        images = augment(images, recipe.augmentation, generator, strength)
-    if recipe.dirt:
-        images = soil(images.float(), recipe.dirt * strength, generator)
-    return images
+def prepare_batch(
+    images: Tensor, labels: Tensor, recipe: Recipe, strength: float, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """Add the recipe's variants and outliers after the digits of a batch, then augment and soil all pictures.
 
-
-def compute_loss(logits: Tensor, labels: Tensor, network: Network, recipe: Recipe) -> Tensor:
-    """Return the loss of a batch. Logits beyond the labels are of outliers, whose class is "anything else"."""
+    Returns:
+        Pictures ``float32 (N, 28, 28)``, and targets ``float32 (N, 11)``: the probability of each digit, and last that
+        of "anything else".
+    """
+    pictures, targets = images.float(), F.one_hot(labels, DIGITS + 1).float()
+    # Both come before augmentation: they must not be recognisable by a lack of resampling.
+    if recipe.variants:
+        variants, their_targets = make_variants(images, labels, round(len(labels) * recipe.variants), generator)
+        pictures, targets = torch.cat([pictures, variants]), torch.cat([targets, their_targets])
     if recipe.junk:
-        loss = F.cross_entropy(logits, F.pad(labels, (0, len(logits) - len(labels)), value=DIGITS))
-    else:
-        loss = F.cross_entropy(logits[:, :DIGITS], labels)
+        outliers = make_outliers(images, labels, round(len(labels) * recipe.junk), generator)
+        pictures = torch.cat([pictures, outliers])
+        anything_else = F.one_hot(torch.full((len(outliers),), DIGITS, device=labels.device), DIGITS + 1).float()
+        targets = torch.cat([targets, anything_else])
+    if recipe.augmentation:
+        pictures = augment(pictures, recipe.augmentation, generator, strength)
+    if recipe.dirt:
+        pictures = soil(pictures, recipe.dirt * strength, generator)
+    return pictures, targets
+
+
+@torch.no_grad()
+def ask_teacher(teacher: Network, pictures: Tensor) -> Tensor:
+    """Return the probabilities ``(N, 11)`` of a network. Distillation is from Hinton et al. 2015."""
+    return teacher.logits(pictures).float().softmax(dim=1)
+
+
+def compute_loss(logits: Tensor, targets: Tensor, network: Network, recipe: Recipe) -> Tensor:
+    """Return the loss of a batch. Without outliers, the output for "anything else" is not trained."""
+    loss = F.cross_entropy(logits, targets) if recipe.junk else F.cross_entropy(logits[:, :DIGITS], targets[:, :DIGITS])
     if recipe.l1:
         loss = loss + recipe.l1 * sum(p.abs().sum() for p in network.parameters() if p.ndim > 1)
     return loss
@@ -186,6 +205,7 @@ def fit(
     checkpoint: Path | None = None,
     resume: bool = False,
     start: Network | None = None,
+    teacher: Network | None = None,
     on_step: Callable[[Step], None] = lambda step: None,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> Run:
@@ -196,6 +216,7 @@ def fit(
         checkpoint: Where to save the run after each epoch.
         resume: Continue from ``checkpoint``.
         start: Copy the initial weights from this network, instead of drawing them.
+        teacher: A network whose answers are half of the target, if the recipe names its teachers.
 
     Raises:
         RunError: The checkpoint is from another recipe or seed.
@@ -208,6 +229,8 @@ def fit(
     torch.manual_seed(seed)
     network = copy.deepcopy(start) if start else build_network(recipe.architecture, recipe.config)
     network = network.to(device)
+    if teacher:
+        teacher = teacher.to(device).eval()
     network = network.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
     average = copy.deepcopy(network) if recipe.ema else network
     optimizer = make_optimizer(network, recipe)
@@ -231,10 +254,13 @@ def fit(
             step = (epoch - 1) * batches + batch - 1
             for group in optimizer.param_groups:
                 group["lr"] = schedule_learning_rate(recipe, step / steps)
-            images = prepare_batch(images, labels, recipe, schedule_strength(recipe, step / steps), generator)
+            strength = schedule_strength(recipe, step / steps)
+            pictures, targets = prepare_batch(images, labels, recipe, strength, generator)
+            if teacher:
+                targets = (1 - TEACHER_SHARE) * targets + TEACHER_SHARE * ask_teacher(teacher, pictures)
             with torch.autocast(device.type, torch.bfloat16, enabled=arithmetic == "bf16"):
-                logits = network.logits(images).float()
-            loss = compute_loss(logits, labels, network, recipe)
+                logits = network.logits(pictures).float()
+            loss = compute_loss(logits, targets, network, recipe)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()

@@ -14,11 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from app.imaging.digit_image import DIGIT_SIZE, IMAGE_SIZE
+from app.imaging.digit_image import IMAGE_SIZE
 from training.augmentation.geometry import WHITE, draw_uniform, interpolation_matrix
+from training.augmentation.strokes import CENTRE, draw_points, fit_and_centre, resample
 from training.data.mnist import Digits
-
-CENTRE = (IMAGE_SIZE - 1) / 2  # pixels
 
 # The quarter turns (or M, a mirror image) that turn a digit into something that nobody reads as a digit.
 # An 8 stays an 8, a 6 turned by half becomes a 9, a mirrored 5 becomes a 2: these are left out.
@@ -189,20 +188,6 @@ def make_noise(digits: Digits, count: int, generator: Generator) -> Tensor:
     return (torch.where(is_blurred, blurred, is_on * grains) * level).clamp(0, 1) * WHITE
 
 
-def draw_points(points: Tensor, width: Tensor) -> Tensor:
-    """Draw strokes.
-
-    Args:
-        points: ``(N, P, 2)``, along the strokes, in pixels.
-        width: ``(N,)``, of the pen, in pixels.
-    """
-    index = torch.arange(IMAGE_SIZE, device=points.device, dtype=torch.float32)
-    rows = (index.view(1, IMAGE_SIZE, 1) - points[:, None, :, 1]) ** 2  # (N, 28, P)
-    columns = (index.view(1, IMAGE_SIZE, 1) - points[:, None, :, 0]) ** 2
-    nearest = (rows[:, :, None, :] + columns[:, None, :, :]).amin(dim=3).sqrt()  # (N, 28, 28)
-    return ((width.view(-1, 1, 1) / 2 + 0.7 - nearest) / 1.2).clamp(0, 1) * WHITE
-
-
 def add_texture(inside: Tensor, generator: Generator) -> Tensor:
     """Give filled shapes, ``(N, 28, 28)`` in [0, 1], a shade and a coarse or fine texture."""
     count, device = len(inside), inside.device
@@ -218,37 +203,6 @@ def make_smooth_noise(count: int, points: int, generator: Generator, device: tor
     """Make smooth noise ``(N, 28, 28)`` of strength about 1, with ``points`` control points along a side."""
     matrix = interpolation_matrix(points, device)
     return matrix @ torch.randn(count, points, points, generator=generator, device=device) @ matrix.T
-
-
-def fit_and_centre(pictures: Tensor) -> Tensor:
-    """Fit the ink into 20x20 and centre it by mass, as the service does with every picture that it cuts out."""
-    count, device = len(pictures), pictures.device
-    is_ink = pictures > 0.3 * pictures.amax(dim=(1, 2), keepdim=True)
-    ends = []
-    for dim in (2, 1):  # x first
-        line = is_ink.any(dim=3 - dim).float()  # (N, 28)
-        first, last = line.argmax(dim=1), IMAGE_SIZE - 1 - line.flip(1).argmax(dim=1)
-        ends.append(torch.stack([first, last], dim=1).float())
-    box = torch.stack(ends)  # (xy, N, first and last)
-    zoom = (box[:, :, 1] - box[:, :, 0] + 1).amax(dim=0) / DIGIT_SIZE
-    theta = torch.zeros(count, 2, 3, device=device)
-    theta[:, 0, 0] = theta[:, 1, 1] = zoom
-    theta[:, :, 2] = ((box.mean(dim=2) - CENTRE) * 2 / IMAGE_SIZE).T
-    placed = resample(pictures, theta)
-    offsets = torch.arange(IMAGE_SIZE, device=device, dtype=torch.float32) - CENTRE
-    mass = placed.sum(dim=(1, 2)).clamp(min=1)
-    off_centre = torch.stack([(placed.sum(dim=dim) * offsets).sum(dim=1) / mass for dim in (1, 2)], dim=1)  # (N, xy)
-    shift = off_centre.round().clamp(-4, 4).long()  # a larger shift would leave the picture
-    index = torch.arange(IMAGE_SIZE, device=device)
-    rows = (index + shift[:, 1:]).remainder(IMAGE_SIZE)[:, :, None].expand(-1, -1, IMAGE_SIZE)
-    columns = (index + shift[:, :1]).remainder(IMAGE_SIZE)[:, None, :].expand(-1, IMAGE_SIZE, -1)
-    return placed.gather(1, rows).gather(2, columns).clamp(0, WHITE)
-
-
-def resample(pictures: Tensor, theta: Tensor) -> Tensor:
-    """Resample pictures ``(N, 28, 28)`` by affine maps ``(N, 2, 3)``."""
-    grid = F.affine_grid(theta, [len(pictures), 1, IMAGE_SIZE, IMAGE_SIZE], align_corners=False)
-    return F.grid_sample(pictures.unsqueeze(1), grid, align_corners=False).squeeze(1)
 
 
 Kind = Callable[[Digits, int, Generator], Tensor]

@@ -32,18 +32,29 @@ def add_parser(commands: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train and measure the variants that are not in the log yet."""
     from training.console import console
-    from training.data.mnist import load_with_held_out
+    from training.data.mnist import Digits
+    from training.data.populations import load_held_out, load_training
+    from training.errors import DataError
     from training.evaluation.ablation import run_ablation
+    from training.recipes import Recipe
     from training.runs import Epoch
     from training.trainer import select_device
 
     device = select_device(arguments.device)
-    training, held_out = load_with_held_out(ABLATION_BASE, arguments.data_dir)
+    held_out = load_held_out(ABLATION_BASE, arguments.data_dir)
+    if held_out is None:
+        raise DataError("The ablation needs held-out digits.")
     variants = {name: ABLATION_VARIANTS[name] for name in arguments.variant or ABLATION_VARIANTS}
 
     def print_epoch(name: str, seed: int, epoch: Epoch) -> None:
         console.print(f"{name}, seed {seed}: epoch {epoch.epoch}  held out {epoch.held_out:.2%}  {epoch.seconds:.1f} s")
 
-    for row in run_ablation(training, held_out, variants, arguments.seeds, arguments.log, device, print_epoch):
-        console.print(f"{row['variant']}, seed {row['seed']}: {row['errors']} misread, NLL {row['nll']}")
+    def load(recipe: Recipe) -> Digits:
+        return load_training(recipe, arguments.data_dir)
+
+    for row in run_ablation(load, held_out, variants, arguments.seeds, arguments.log, device, print_epoch):
+        console.print(
+            f"{row['variant']}, seed {row['seed']}: {row['mnist_errors']} of MNIST and {row['swiss_errors']} Swiss "
+            f"digits misread, NLL {row['mnist_nll']} and {row['swiss_nll']}"
+        )
     return 0

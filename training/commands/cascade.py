@@ -5,7 +5,6 @@ from pathlib import Path
 
 from training.commands.options import Subparsers, add_command
 from training.commands.output import add_output, check_output, parse_version
-from training.errors import ExportError
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -30,23 +29,18 @@ def run(arguments: argparse.Namespace) -> int:
     output: Path = arguments.output
     check_output(output, arguments.force)
 
-    from training.console import console, print_metrics
-    from training.data.mnist import load_with_held_out
+    from training.console import console, print_held_out
+    from training.data.populations import load_with_held_out
     from training.export.model_writer import export_cascade
-    from training.export.saved_runs import is_cascade, load_committee_runs, load_fast_run, load_run
-    from training.runs import Run
+    from training.export.saved_runs import is_cascade, load_careful_runs, load_fast_run, load_run
 
     fast = load_fast_run(arguments.fast) if is_cascade(arguments.fast) else load_run(arguments.fast)
-    careful: list[Run] = []
-    for folder in arguments.careful:
-        careful += load_committee_runs(folder) if is_cascade(folder) else [load_run(folder)]
-    if any(run.recipe.architecture != "DigitNet" for run in careful):
-        raise ExportError("A committee consists of DigitNets, but a careful run has another architecture.")
+    careful = load_careful_runs(arguments.careful)
     training, held_out = load_with_held_out(fast.recipe, arguments.data_dir)
     console.print("Exporting both networks: graphs, quantisation, calibration, gate, golden digits…")
     model = export_cascade(fast, careful, training, held_out, output, parse_version(output), arguments.force)
     cascade = model.manifest.calibration["onnxruntime"].cascade
     passed_on = cascade.passed_on if cascade else 0
     console.print(f"Wrote {output}. The careful network reads {passed_on:.2%} of the digits.")
-    print_metrics("held-out digits", model.manifest.metrics["held_out"])
+    print_held_out(model.manifest.metrics["held_out"])
     return 0

@@ -25,14 +25,14 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.table import Table
 
     from training.console import console
-    from training.data.mnist import load_with_held_out
+    from training.data.populations import load_with_held_out
     from training.evaluation.compression import measure_compression
     from training.export.saved_runs import load_run
 
     source = load_run(arguments.source)
     training, held_out = load_with_held_out(source.recipe, arguments.data_dir)
     table = Table("version", "misread", "KB", "µs for one", "µs each of 64", box=SIMPLE)
-    for version in measure_compression(source.network.eval(), training, held_out):
+    for version in measure_compression(source.network.eval(), training, held_out.digits):
         table.add_row(
             version.name,
             str(version.errors),

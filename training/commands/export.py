@@ -12,6 +12,7 @@ from training.commands.output import add_output, check_output, parse_version
 
 if TYPE_CHECKING:
     from training.data.mnist import Digits
+    from training.data.populations import HeldOut
     from training.runs import Run
 
 
@@ -29,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Export a run again."""
     check_output(arguments.output, arguments.force)
 
-    from training.data.mnist import load_for_recipe
+    from training.data.populations import load_for_recipe
     from training.export.saved_runs import load_run
 
     source = load_run(arguments.source)
@@ -40,13 +41,13 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def export_and_print(trained: Run, training: Digits, held_out: Digits | None, output: Path, force: bool) -> None:
+def export_and_print(trained: Run, training: Digits, held_out: HeldOut | None, output: Path, force: bool) -> None:
     """Write a model folder from a run, and print its metrics on held-out digits."""
-    from training.console import console, print_metrics
+    from training.console import console, print_held_out
     from training.export.model_writer import export_run
 
     console.print("Exporting: graph, quantisation, calibration, golden digits…")
     model = export_run(trained, training, held_out, output, parse_version(output), force)
     console.print(f"Wrote {output}. Serve it: DIGITS_MODEL={output} python -m app serve")
     if held_out:
-        print_metrics("held-out digits", model.manifest.metrics["held_out"])
+        print_held_out(model.manifest.metrics["held_out"])

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from training.commands.options import Subparsers, add_command, add_seed
@@ -43,13 +44,18 @@ def run(arguments: argparse.Namespace) -> int:
 
     from app.inference import model_folder
     from app.settings import released_model
-    from training.console import console, format_epoch, print_metrics
-    from training.data.mnist import load_with_held_out
+    from training.console import console, format_epoch, print_held_out
+    from training.data.populations import load_with_held_out
+    from training.errors import DataError
     from training.finetune import finetune, read_folder
     from training.runs import Epoch
 
     model, own = model_folder.load(arguments.init or released_model()), read_folder(arguments.digits)
-    mnist = load_with_held_out(FAST, arguments.data_dir)
+    try:
+        known, known_held_out = load_with_held_out(FAST, arguments.data_dir)
+    except DataError as error:
+        console.print(f"{error}")
+        known, known_held_out = load_with_held_out(replace(FAST, swiss=0), arguments.data_dir)
     console.print(f"{model.manifest.id}, and {len(own):,} digits from {arguments.digits}")
 
     def print_epoch(network: str, epoch: Epoch) -> None:
@@ -58,7 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
     new_model = finetune(
         model,
         own,
-        mnist,
+        known,
+        known_held_out,
         output,
         name,
         version,
@@ -75,5 +82,5 @@ def run(arguments: argparse.Namespace) -> int:
     for network, entry in new_model.manifest.networks.items():
         if entry.precision == "fp32":
             console.print(f"The {network} network stays in fp32: in int8 it would read too many digits differently.")
-    print_metrics("held-out digits, yours and MNIST's", new_model.manifest.metrics["held_out"])
+    print_held_out(new_model.manifest.metrics["held_out"])
     return 0

@@ -21,12 +21,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     from app.inference import model_folder
     from training.console import console
-    from training.data.mnist import load_with_held_out
+    from training.data import mnist
     from training.data.out_of_distribution import OUT_OF_DISTRIBUTION
     from training.evaluation.refusal import SCORES, measure_refusal
 
     models = [model_folder.load(folder) for folder in arguments.models]
-    _, held_out = load_with_held_out(FAST, arguments.data_dir)
+    _, held_out = mnist.hold_out(mnist.load(arguments.data_dir, "train"), FAST.hold_out)
     pictures = {name: make() for name, make in OUT_OF_DISTRIBUTION.items()}
     for model in models:
         columns = [f"{score}: {figure}" for figure in ("AUROC", "accepted") for score in SCORES]

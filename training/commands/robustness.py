@@ -28,8 +28,8 @@ def run(arguments: argparse.Namespace) -> int:
     from app.inference import model_folder
     from app.inference.engine_selection import open_engine
     from training.console import console
+    from training.data import mnist
     from training.data.corruptions import CORRUPTIONS, corrupt
-    from training.data.mnist import load_with_held_out
     from training.data.other_datasets import load_sklearn_digits, load_usps
     from training.errors import DataError
     from training.evaluation.metrics import score_all
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         open_engine(model_folder.load(folder), "onnxruntime", "cpu", torch.get_num_threads())
         for folder in arguments.models
     ]
-    _, held_out = load_with_held_out(FAST, arguments.data_dir)
+    _, held_out = mnist.hold_out(mnist.load(arguments.data_dir, "train"), FAST.hold_out)
     sets = {"held out, unchanged": held_out, "scikit-learn": load_sklearn_digits()}
     try:
         sets["USPS"] = load_usps(arguments.data_dir)

@@ -1,6 +1,7 @@
 """``train``: runs a recipe and writes a model folder."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from training.commands.evaluate import TEST_LOG, evaluate_and_print
@@ -22,6 +23,15 @@ def add_parser(commands: Subparsers) -> None:
     add_seed(parser)
     add_device(parser)
     parser.add_argument("--epochs", type=whole_number(1), help="number of epochs [default: the recipe's]")
+    parser.add_argument(
+        "--teacher",
+        type=Path,
+        nargs="+",
+        default=(),
+        metavar="MODEL",
+        help="also learn from the mean answer of these finished runs",
+    )
+    parser.add_argument("--mnist-only", action="store_true", help="leave out the recipe's Swiss digits")
     parser.add_argument("--resume", action="store_true", help="continue an interrupted run from its last epoch")
     parser.add_argument("--test", action="store_true", help="then evaluate on the test split and write the model card")
 
@@ -29,6 +39,9 @@ def add_parser(commands: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train, export, and with ``--test`` evaluate. An interrupted run keeps its last complete epoch."""
     recipe = select_recipe(arguments)
+    if arguments.mnist_only:
+        recipe = replace(recipe, swiss=0)
+    recipe = replace(recipe, teachers=tuple(folder.name for folder in arguments.teacher))
     output: Path = arguments.output or Path("runs") / f"{recipe.name}-{arguments.seed}"
     check_output(output, arguments.force)
 
@@ -65,11 +78,13 @@ def run(arguments: argparse.Namespace) -> int:
 def train_and_export(recipe: Recipe, output: Path, checkpoint: Path, arguments: argparse.Namespace) -> None:
     """Carry out the recipe with a progress bar, and write the model folder. Then the checkpoint is removed."""
     from training.console import ProgressDisplay, console
-    from training.data.mnist import load_for_recipe
+    from training.data.populations import load_for_recipe
+    from training.export.saved_runs import load_careful_runs, make_committee
     from training.runs import remove_checkpoint
     from training.trainer import fit, select_arithmetic, select_device
 
     device = select_device(arguments.device)
+    teacher = make_committee(load_careful_runs(arguments.teacher)) if arguments.teacher else None
     training, held_out = load_for_recipe(recipe, arguments.data_dir)
     console.print(
         f"{recipe.name}, seed {arguments.seed}: {len(training):,} digits, {len(held_out or ()):,} held out, "
@@ -79,11 +94,12 @@ def train_and_export(recipe: Recipe, output: Path, checkpoint: Path, arguments: 
         trained = fit(
             recipe,
             training,
-            held_out,
+            held_out.digits if held_out else None,
             seed=arguments.seed,
             device=device,
             checkpoint=checkpoint,
             resume=arguments.resume and checkpoint.exists(),
+            teacher=teacher,
             on_step=display.show_step,
             on_epoch=display.show_epoch,
         )

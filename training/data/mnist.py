@@ -12,7 +12,6 @@ from torch import Tensor
 from torchvision.datasets import MNIST
 
 from training.errors import DataError
-from training.recipes import Recipe
 
 FILES = (
     "train-images-idx3-ubyte",
@@ -66,36 +65,27 @@ def load(data_dir: Path, split: Literal["train", "test"]) -> Digits:
     return Digits(mnist.data, mnist.targets)
 
 
-def hold_out(digits: Digits, count: int) -> tuple[Digits, Digits]:
-    """Split digits into those to train on and ``count`` held-out digits.
+def split_indices(digits: Digits, count: int) -> tuple[Tensor, Tensor]:
+    """Return the indices of the digits to train on, and of ``count`` held-out digits. Both are sorted.
 
     The split is stratified, and the same for every recipe and seed. So figures on the held-out digits are comparable.
     """
+    if not count:
+        return torch.arange(len(digits)), torch.arange(0)
     kept, held = train_test_split(np.arange(len(digits)), test_size=count, stratify=digits.labels, random_state=0)
-    return digits.take(torch.from_numpy(np.sort(kept))), digits.take(torch.from_numpy(np.sort(held)))
+    return torch.from_numpy(np.sort(kept)), torch.from_numpy(np.sort(held))
 
 
-def load_for_recipe(recipe: Recipe, data_dir: Path) -> tuple[Digits, Digits | None]:
-    """Load the digits that a recipe trains on and those that it holds out, if any."""
-    digits = load(data_dir, "train")
-    return hold_out(digits, recipe.hold_out) if recipe.hold_out else (digits, None)
+def hold_out(digits: Digits, count: int) -> tuple[Digits, Digits]:
+    """Split digits into those to train on and ``count`` held-out digits."""
+    kept, held = split_indices(digits, count)
+    return digits.take(kept), digits.take(held)
 
 
-def load_with_held_out(recipe: Recipe, data_dir: Path) -> tuple[Digits, Digits]:
-    """Do the same for a command that needs held-out digits.
-
-    Raises:
-        DataError: The recipe holds out no digits.
-    """
-    if not recipe.hold_out:
-        raise DataError(f"This command needs held-out digits, but the recipe {recipe.name} holds out none.")
-    return hold_out(load(data_dir, "train"), recipe.hold_out)
-
-
-def make_folds(digits: Digits, count: int) -> list[tuple[Digits, Digits]]:
-    """Split digits for stratified K-fold cross-validation, into ``count`` pairs of (train, validate)."""
+def make_folds(digits: Digits, count: int) -> list[tuple[Tensor, Tensor]]:
+    """Split digits for stratified K-fold cross-validation, into ``count`` pairs of indices (train, validate)."""
     splitter = StratifiedKFold(count, shuffle=True, random_state=0)
     return [
-        (digits.take(torch.from_numpy(train)), digits.take(torch.from_numpy(validate)))
+        (torch.from_numpy(train), torch.from_numpy(validate))
         for train, validate in splitter.split(np.zeros(len(digits)), digits.labels)
     ]

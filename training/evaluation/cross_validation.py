@@ -23,9 +23,10 @@ def cross_validate(
     """Train a recipe ``count`` times on all folds but one, and measure each network on the fold that was left out."""
     results = []
     for fold, (kept, left_out) in enumerate(make_folds(digits, count), start=1):
-        run = fit(recipe, kept, seed=seed, device=device)
-        probabilities, typicality = predict(run.network.cpu(), left_out.images)
-        result = measure(probabilities.numpy(), left_out.labels.numpy(), typicality.numpy(), ACCEPT_ALL)
+        run = fit(recipe, digits.take(kept), seed=seed, device=device)
+        validation = digits.take(left_out)
+        probabilities, typicality = predict(run.network.cpu(), validation.images)
+        result = measure(probabilities.numpy(), validation.labels.numpy(), typicality.numpy(), ACCEPT_ALL)
         results.append(result)
         on_fold(fold, result)
     accuracies = np.array([result["accuracy"] for result in results])

@@ -11,22 +11,30 @@ from app.inference.cascade import is_below
 from app.inference.model_folder import Cascade, Thresholds
 from app.inference.networks import Network
 from app.inference.scores import Scores
-from training.data.mnist import Digits
+from training.data.populations import HeldOut
 from training.export.onnx_graph import run_graph, set_temperature
 from training.trainer import predict
 
-ACCEPTED_SHARE = 0.995  # of held-out digits, by both thresholds together
-UNCERTAIN_SHARE = 0.2  # of the refused digits, those refused for confidence; the rest is refused for typicality
-# Shares of held-out digits below the gate, by score.
-GATE_CONFIDENCE_SHARE = 0.015
-GATE_TYPICALITY_SHARE = 0.008
+# All shares are of held-out digits. Where populations are not named, each counts the same.
+REFUSED_SHARE = 0.006  # refused for typicality
+WRONG_SHARE = 0.0015  # of the accepted digits of each population, at most...
+UNCERTAIN_SHARE = 0.02  # ...as long as no more are refused for confidence: some digits have wrong labels
+MIN_POPULATION = 500  # digits; in a smaller population, such a share is less than one digit
+# Below the gate, by score.
+GATE_CONFIDENCE_SHARE = 0.03
+GATE_TYPICALITY_SHARE = 0.015
 
 
-def fit_temperature(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+def fit_temperature(
+    probabilities: NDArray[np.float32], labels: NDArray[np.int64], weights: NDArray[np.float64] | None = None
+) -> float:
     """Return the temperature that maximises the likelihood of the labels, relative to the one already applied.
 
     If nothing is misread, there are no errors to fit doubt to: the best temperature would be 0. Then the temperature
     stays as it is.
+
+    Args:
+        weights: Of each digit, adding up to 1. Without it, all digits count the same.
     """
     if (probabilities.argmax(axis=1) == labels).all():
         return 1.0
@@ -35,45 +43,66 @@ def fit_temperature(probabilities: NDArray[np.float32], labels: NDArray[np.int64
     def negative_log_likelihood(log_temperature: float) -> float:
         scaled = logits / math.exp(log_temperature)
         scaled -= np.logaddexp.reduce(scaled, axis=1, keepdims=True)
-        return float(-scaled[np.arange(len(labels)), labels].mean())
+        return -float(np.average(scaled[np.arange(len(labels)), labels], weights=weights))
 
     return math.exp(minimize_scalar(negative_log_likelihood, bounds=(-3, 3), method="bounded").x)
 
 
-def fit_network_temperature(network: Network, held_out: Digits) -> None:
+def fit_network_temperature(network: Network, held_out: HeldOut) -> None:
     """Fit the temperature of a network, and set it in the network."""
-    probabilities, _ = predict(network, held_out.images)
-    network.temperature.mul_(fit_temperature(probabilities.numpy(), held_out.labels.numpy()))
+    probabilities, _ = predict(network, held_out.digits.images)
+    network.temperature.mul_(fit_temperature(probabilities.numpy(), held_out.digits.labels.numpy(), held_out.weights))
 
 
-def fit_graph_temperature(graph: Path, temperature: float, held_out: Digits) -> float:
+def fit_graph_temperature(graph: Path, temperature: float, held_out: HeldOut) -> float:
     """Fit the temperature of a graph, set it in the graph, and return it.
 
     Args:
         temperature: The temperature that the graph has now.
     """
-    relative = fit_temperature(run_graph(graph, held_out.images.numpy()).probabilities, held_out.labels.numpy())
+    probabilities = run_graph(graph, held_out.digits.images.numpy()).probabilities
+    relative = fit_temperature(probabilities, held_out.digits.labels.numpy(), held_out.weights)
     set_temperature(graph, temperature * relative)
     return temperature * relative
 
 
-def quantile_rounded_down(values: NDArray[np.float32], share: float) -> float:
-    """Return the value that all but this share of the values reach, rounded down to four places."""
-    return math.floor(float(np.quantile(values, share)) * 1e4) / 1e4
+def quantile_rounded_down(values: NDArray[np.float32], share: float, weights: NDArray[np.float64]) -> float:
+    """Return the value that all but this share of the values reach, rounded down to four places.
 
-
-def fit_thresholds(scores: Scores) -> Thresholds:
-    """Set the thresholds that accept ``ACCEPTED_SHARE`` of held-out digits.
-
-    Most of the refused digits are refused for typicality. With a fifth of them refused for confidence, 3.7 % of
-    held-out outliers were accepted; with a half, 4.7 %. The price is one more misread digit that was accepted, of
-    5,000 held-out digits.
+    Args:
+        weights: Of the values, adding up to 1.
     """
-    refused = 1 - ACCEPTED_SHARE
-    return Thresholds(
-        confidence=quantile_rounded_down(scores.probabilities.max(axis=1), refused * UNCERTAIN_SHARE),
-        typicality=quantile_rounded_down(scores.typicality, refused * (1 - UNCERTAIN_SHARE)),
-    )
+    quantile = np.quantile(values, share, method="inverted_cdf", weights=weights)
+    return math.floor(float(quantile) * 1e4) / 1e4
+
+
+def fit_thresholds(scores: Scores, held_out: HeldOut) -> Thresholds:
+    """Set the thresholds so that they hold on every population, the worst one included.
+
+    Typicality refuses ``REFUSED_SHARE``. Confidence is the lowest threshold at which at most ``WRONG_SHARE`` of each
+    population's accepted digits is wrong.
+    """
+    typicality = quantile_rounded_down(scores.typicality, REFUSED_SHARE, held_out.weights)
+    confidence = scores.probabilities.max(axis=1)
+    highest = quantile_rounded_down(confidence, UNCERTAIN_SHARE, held_out.weights)
+    is_wrong = scores.probabilities.argmax(axis=1) != held_out.digits.labels.numpy()
+    is_typical = scores.typicality >= typicality
+    needed = 0.0
+    for population in np.flatnonzero(np.bincount(held_out.population) >= MIN_POPULATION):
+        selected = is_typical & (held_out.population == population)
+        needed = max(needed, find_confidence(confidence[selected], is_wrong[selected]))
+    return Thresholds(confidence=min(needed, highest), typicality=typicality)
+
+
+def find_confidence(confidence: NDArray[np.float32], is_wrong: NDArray[np.bool_]) -> float:
+    """Return the lowest threshold at which at most ``WRONG_SHARE`` of the accepted digits is wrong, in four places."""
+    surest_first = (-confidence).argsort(kind="stable")
+    wrong_shares = np.cumsum(is_wrong[surest_first]) / np.arange(1, len(confidence) + 1)
+    good = np.flatnonzero(wrong_shares <= WRONG_SHARE)
+    accepted = good[-1] + 1 if len(good) else 0
+    if accepted == len(confidence):
+        return 0.0
+    return math.floor(float(confidence[surest_first[accepted]]) * 1e4 + 1) / 1e4  # just above the next digit
 
 
 def combine_scores(fast: Scores, careful: Scores, gate: Thresholds) -> Scores:
@@ -85,20 +114,19 @@ def combine_scores(fast: Scores, careful: Scores, gate: Thresholds) -> Scores:
     )
 
 
-def fit_cascade(fast: Scores, careful: Scores) -> Cascade:
+def fit_cascade(fast: Scores, careful: Scores, held_out: HeldOut) -> Cascade:
     """Set the gate by what the careful network may cost, and the thresholds for both networks together.
 
     A lower gate seems to cost no accuracy on held-out digits, but too few of them are misread to show the cost. The
-    careful network takes twenty times as long, so reading 1.5 % of the digits with it adds a third to the cost. The
-    gate passes on twice as many digits for typicality as the thresholds refuse for it: so 1.2 % of held-out outliers
-    were accepted, and 1.4 % if it passed on only as many.
+    gate passes on more than twice as many digits for typicality as the thresholds refuse for it, because the committee
+    knows better what is not a digit.
     """
     gate = Thresholds(
-        confidence=quantile_rounded_down(fast.probabilities.max(axis=1), GATE_CONFIDENCE_SHARE),
-        typicality=quantile_rounded_down(fast.typicality, GATE_TYPICALITY_SHARE),
+        confidence=quantile_rounded_down(fast.probabilities.max(axis=1), GATE_CONFIDENCE_SHARE, held_out.weights),
+        typicality=quantile_rounded_down(fast.typicality, GATE_TYPICALITY_SHARE, held_out.weights),
     )
     return Cascade(
         gate=gate,
-        passed_on=float(is_below(fast, gate).mean()),
-        thresholds=fit_thresholds(combine_scores(fast, careful, gate)),
+        passed_on=float(np.average(is_below(fast, gate), weights=held_out.weights)),
+        thresholds=fit_thresholds(combine_scores(fast, careful, gate), held_out),
     )

@@ -30,9 +30,10 @@ from app.inference.model_folder import (
     NetworkCalibration,
     NetworkEntry,
 )
-from app.inference.networks import Committee, DigitNet, Network
+from app.inference.networks import Committee, Network
 from app.inference.scores import Scores
 from training.data.mnist import Digits
+from training.data.populations import HeldOut
 from training.errors import ExportError
 from training.evaluation.metrics import ACCEPT_ALL, ENGINES, measure_model
 from training.evaluation.reference import store_reference
@@ -41,6 +42,7 @@ from training.export.early_exit import add_early_exit, find_lightest_members
 from training.export.int8 import quantize
 from training.export.network_size import count_macs
 from training.export.onnx_graph import check_agreement, run_graph, write_graph
+from training.export.saved_runs import make_committee
 from training.provenance import describe_provenance
 from training.runs import Run
 from training.trainer import predict
@@ -91,7 +93,7 @@ class ExportedNetwork:
 
 
 def export_run(
-    run: Run, training: Digits, held_out: Digits | None, output: Path, version: str, force: bool = False
+    run: Run, training: Digits, held_out: HeldOut | None, output: Path, version: str, force: bool = False
 ) -> ModelFolder:
     """Write a model folder from a run.
 
@@ -111,7 +113,7 @@ def export_cascade(
     fast: Run,
     careful: Sequence[Run],
     training: Digits,
-    held_out: Digits,
+    held_out: HeldOut,
     output: Path,
     version: str,
     force: bool = False,
@@ -121,13 +123,8 @@ def export_cascade(
     Raises:
         ExportError: A graph differs from its network, a careful network is not a DigitNet, or the folder exists.
     """
-    members = [run.network for run in careful if isinstance(run.network, DigitNet)]
-    if len(members) < len(careful):
-        raise ExportError("A committee consists of DigitNets, but a careful run has another architecture.")
     configs = [run.recipe.config for run in careful]
-    committee = NetworkToExport(
-        Committee.from_networks(members, configs), "Committee", {"members": configs}, careful[0].recipe.precision
-    )
+    committee = NetworkToExport(make_committee(careful), "Committee", {"members": configs}, careful[0].recipe.precision)
     networks = {"fast": NetworkToExport.from_run(fast), "careful": committee}
     return write_model("digitnet", version, networks, [fast, *careful], training, held_out, output, force)
 
@@ -138,7 +135,7 @@ def write_model(
     networks: dict[str, NetworkToExport],
     runs: Sequence[Run],
     training: Digits,
-    held_out: Digits | None,
+    held_out: HeldOut | None,
     output: Path,
     force: bool = False,
 ) -> ModelFolder:
@@ -148,7 +145,7 @@ def write_model(
         runs: The runs that the networks were made from, for the record.
         force: Replace an existing model folder.
     """
-    fitted_on = held_out or training
+    fitted_on = held_out.digits if held_out else training
     with write_folder(output, force) as folder:
         exported = {
             key: export_network(folder, key, network, training, held_out, fitted_on.images)
@@ -157,9 +154,9 @@ def write_model(
         calibration = {}
         for engine in ENGINES:
             cascade = None
-            if len(exported) > 1:
+            if len(exported) > 1 and held_out:
                 fast, careful = (exported[key].scores[engine] for key in model_folder.CASCADE)
-                cascade = fit_cascade(fast, careful)
+                cascade = fit_cascade(fast, careful, held_out)
             fitted = {key: network.fitted[engine] for key, network in exported.items()}
             calibration[engine] = Calibration(networks=fitted, cascade=cascade, digits=len(held_out) if held_out else 0)
         entries = {key: network.entry for key, network in exported.items()}
@@ -171,7 +168,7 @@ def write_model(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             networks=entries,
             calibration=calibration,
-            training=describe_provenance(runs, len(training), len(held_out) if held_out else 0),
+            training=describe_provenance(runs, len(training), held_out),
             golden=select_golden_digits(fitted_on, all_scores),
             files={file: model_folder.sha256_of((folder / file).read_bytes()) for file in files},
         )
@@ -180,9 +177,10 @@ def write_model(
         for engine in ENGINES:
             read_golden_digits(open_engine(model, engine, "cpu"), model)
         if held_out:
-            manifest = manifest.model_copy(update={"metrics": {"held_out": measure_model(model, held_out)}})
+            metrics = {name: measure_model(model, digits) for name, digits in held_out.by_population.items()}
+            manifest = manifest.model_copy(update={"metrics": {"held_out": metrics}})
             model_folder.write_manifest(folder, manifest)
-            store_reference(folder, held_out)
+            store_reference(folder, held_out.digits)
     return model_folder.load(output)
 
 
@@ -227,7 +225,7 @@ def export_network(
     name: str,
     export: NetworkToExport,
     training: Digits,
-    held_out: Digits | None,
+    held_out: HeldOut | None,
     fitted_on: torch.Tensor,
 ) -> ExportedNetwork:
     """Write one network as checkpoint and graph, fit each on its own, and run both on ``fitted_on``."""
@@ -239,7 +237,7 @@ def export_network(
     safetensors.torch.save_file(state, checkpoint)
     write_graph(network, graph)
     check_agreement(network, graph, training.images[:AGREEMENT_DIGITS])
-    checked_on = held_out or training
+    checked_on = held_out.digits if held_out else training
     is_int8 = export.precision == "int8" and export.try_rewrite(lambda: quantize(graph, training, checked_on))
     first = find_lightest_members(export.config["members"]) if isinstance(network, Committee) else []
     if first and not export.try_rewrite(lambda: add_early_exit(graph, first, export.config["members"], checked_on)):
@@ -267,7 +265,7 @@ def export_network(
         fitted={
             engine: NetworkCalibration(
                 temperature=temperatures[engine],
-                thresholds=fit_thresholds(scores[engine]) if held_out else ACCEPT_ALL,
+                thresholds=fit_thresholds(scores[engine], held_out) if held_out else ACCEPT_ALL,
             )
             for engine in ENGINES
         },

@@ -1,5 +1,6 @@
 """Rebuilds runs from model folders, to export them again or to train them further."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import safetensors.torch
 
 from app.inference import model_folder
 from app.inference.model_folder import ModelFolder
-from app.inference.networks import Committee, Network, build_network
+from app.inference.networks import Committee, DigitNet, Network, build_network
 from training.errors import ExportError
 from training.recipes import from_dict
 from training.runs import CHECKPOINT, Epoch, Run, load_checkpoint
@@ -47,6 +48,32 @@ def load_committee_runs(folder: Path) -> list[Run]:
     networks = committee.split(model.manifest.networks["careful"].config["members"])
     runs = model.manifest.training["runs"][1:]  # the first is the run of the fast network
     return [rebuild_run(values, network) for values, network in zip(runs, networks, strict=True)]
+
+
+def load_careful_runs(folders: Sequence[Path]) -> list[Run]:
+    """Load careful runs. A cascade stands for the runs of its committee.
+
+    Raises:
+        ExportError: A network is not a DigitNet.
+    """
+    runs: list[Run] = []
+    for folder in folders:
+        runs += load_committee_runs(folder) if is_cascade(folder) else [load_run(folder)]
+    if any(not isinstance(run.network, DigitNet) for run in runs):
+        raise ExportError("A committee consists of DigitNets, but a run has another architecture.")
+    return runs
+
+
+def make_committee(runs: Sequence[Run]) -> Committee:
+    """Combine the networks of runs.
+
+    Raises:
+        ExportError: A network is not a DigitNet.
+    """
+    members = [run.network for run in runs if isinstance(run.network, DigitNet)]
+    if len(members) < len(runs):
+        raise ExportError("A committee consists of DigitNets, but a run has another architecture.")
+    return Committee.from_networks(members, [run.recipe.config for run in runs])
 
 
 def is_cascade(source: Path) -> bool:

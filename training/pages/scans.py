@@ -2,43 +2,22 @@
 
 import io
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from zipfile import ZipFile
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from training.data.swiss import read_scans
 from training.errors import DataError
 from training.pages.sheet import Coverage
 
 Picture = NDArray[np.uint8]  # (H, W, 3)
 Scans = Mapping[str, Mapping[int, Sequence[Picture]]]  # writer -> digit -> pictures
 
-TRAINING_WRITERS = tuple(f"{number:04}" for number in range(1, 10))
-HELD_OUT_WRITERS = ("0010", "0011", "0012")
 SPECK = 12  # pixels; a smaller spot is dust
-
-
-def read_scans(data_dir: Path, writers: Collection[str]) -> Iterator[tuple[str, int, bytes]]:
-    """Yield the writer, the digit and the PNG file of each scan of some writers in ``data_dir/swiss/scans.zip``.
-
-    Args:
-        writers: Their numbers, of four digits.
-
-    Raises:
-        DataError: The file is missing.
-    """
-    path = data_dir / "swiss" / "scans.zip"
-    if not path.is_file():
-        raise DataError(f"{path} is missing. It is the collection kensanata/numbers (CC0), as WRITER/DIGIT/*.png.")
-    with ZipFile(path) as archive:
-        for name in sorted(archive.namelist()):
-            writer = name[:4]
-            if name.endswith(".png") and writer in writers:
-                yield writer, int(name.split("/")[1]), archive.read(name)
 
 
 def load_scans(data_dir: Path, writers: Collection[str]) -> Scans:

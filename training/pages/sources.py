@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data import mnist
+from training.data.swiss import HELD_OUT_WRITERS, TRAINING_WRITERS
 from training.pages.fonts import find_fonts
-from training.pages.scans import HELD_OUT_WRITERS, TRAINING_WRITERS, Scans, load_scans
+from training.pages.scans import Scans, load_scans
 
 SYSTEM_FONTS = Path("/usr/share/fonts")
 HELD_OUT = 5_000  # digits of MNIST, as in every recipe
