@@ -17,6 +17,7 @@ from training.commands import (
     model_card,
     out_of_distribution,
     robustness,
+    seeds,
     train,
 )
 from training.errors import TrainingError
@@ -29,6 +30,7 @@ COMMANDS = (
     evaluate,
     export,
     robustness,
+    seeds,
     out_of_distribution,
     compression,
     ablation,

@@ -15,10 +15,9 @@ console = Console(highlight=False)
 
 
 class ProgressDisplay:
-    """A progress bar for a run, and one line for each finished epoch."""
+    """A progress bar for each run, and one line for each finished epoch."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        self._recipe = recipe
+    def __init__(self) -> None:
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -27,7 +26,11 @@ class ProgressDisplay:
             TimeRemainingColumn(),
             console=console,
         )
-        self._task = self._progress.add_task(recipe.name, total=recipe.epochs, note="")
+
+    def start_run(self, recipe: Recipe, title: str) -> None:
+        """Start the bar of a run."""
+        self._recipe = recipe
+        self._task = self._progress.add_task(title, total=recipe.epochs, note="")
 
     def __enter__(self) -> Self:
         self._progress.start()

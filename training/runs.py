@@ -113,6 +113,18 @@ def load_checkpoint(path: Path) -> Run:
     return Run(recipe, state["seed"], network, [Epoch(**epoch) for epoch in state["history"]], state["seconds"])
 
 
+def find_interrupted_run(folder: Path, resume: bool) -> None:
+    """Check that a folder of checkpoints is there to resume, or is not there to start again.
+
+    Raises:
+        RunError: There is an interrupted run and ``resume`` is not set.
+    """
+    if not resume and any(folder.glob("*.pt")):
+        raise RunError(
+            f"{folder} has an interrupted run. Continue it with --resume, or remove the folder to start again."
+        )
+
+
 def remove_checkpoint(path: Path) -> None:
     """Remove a checkpoint, and its folder if nothing else is in it."""
     path.unlink(missing_ok=True)

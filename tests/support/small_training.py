@@ -21,6 +21,7 @@ from app.inference.networks import build_network
 from app.settings import released_model
 from training.augmentation.geometry import augment
 from training.data.mnist import Digits, hold_out, load
+from training.data.populations import HeldOut
 from training.recipes import FAST, Augmentation, Recipe
 from training.runs import Epoch, Run
 from training.trainer import fit, predict
@@ -73,10 +74,11 @@ def write_small_mnist(data_dir: Path, train: int, test: int) -> None:
         (raw / f"{prefix}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, count) + labels.tobytes())
 
 
-def make_small_parts(data_dir: Path) -> tuple[Digits, Digits]:
+def make_small_parts(data_dir: Path) -> tuple[Digits, HeldOut]:
     """Write a small MNIST. Return 800 digits to train on, and 200 held-out ones."""
     write_small_mnist(data_dir, train=1000, test=10)
-    return hold_out(load(data_dir, "train"), HELD_OUT)
+    training, held_out = hold_out(load(data_dir, "train"), HELD_OUT)
+    return training, HeldOut({"mnist": held_out})
 
 
 def load_early_run() -> Run:
@@ -101,7 +103,8 @@ def make_similar_run(run: Run, seed: int) -> Run:
 def main() -> None:
     """Train the network, check that it suits the tests, and write its weights."""
     with tempfile.TemporaryDirectory() as folder:
-        training, held_out = make_small_parts(Path(folder))
+        training, small_population = make_small_parts(Path(folder))
+    held_out = small_population.digits
     network = fit(EARLY, training, held_out).network
     probabilities, _ = predict(network, held_out.images)
     confidence, read = probabilities.max(dim=1)

@@ -8,6 +8,7 @@ import torch
 from app.inference.model_folder import ModelFolder
 from tests.support.small_training import load_early_run, make_similar_run, make_small_parts, write_small_mnist
 from training.data.mnist import Digits
+from training.data.populations import HeldOut
 from training.export.model_writer import export_cascade, export_run
 from training.runs import Run
 
@@ -26,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def small_parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Digits, Digits]:
+def small_parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Digits, HeldOut]:
     """800 digits to train on and 200 held-out ones, made of twenty."""
     return make_small_parts(tmp_path_factory.mktemp("data"))
 
@@ -39,7 +40,7 @@ def early_run() -> Run:
 
 @pytest.fixture(scope="session")
 def small_model(
-    early_run: Run, small_parts: tuple[Digits, Digits], tmp_path_factory: pytest.TempPathFactory
+    early_run: Run, small_parts: tuple[Digits, HeldOut], tmp_path_factory: pytest.TempPathFactory
 ) -> ModelFolder:
     """That network in a model folder."""
     return export_run(early_run, *small_parts, tmp_path_factory.mktemp("models") / "small-1.2.3", "1.2.3")
@@ -47,7 +48,7 @@ def small_model(
 
 @pytest.fixture(scope="session")
 def small_cascade(
-    early_run: Run, small_parts: tuple[Digits, Digits], tmp_path_factory: pytest.TempPathFactory
+    early_run: Run, small_parts: tuple[Digits, HeldOut], tmp_path_factory: pytest.TempPathFactory
 ) -> ModelFolder:
     """A cascade: that network as the fast one, and a committee of it (seed 0) and a similar one (seed 1)."""
     careful = [early_run, make_similar_run(early_run, 1)]

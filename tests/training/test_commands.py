@@ -15,6 +15,7 @@ from tests.support.small_training import make_similar_run, write_small_mnist
 from tests.training.commands.running import command, environment, run_here, run_process
 from training.__main__ import COMMANDS, main
 from training.data.mnist import Digits
+from training.data.populations import HeldOut
 from training.export.model_writer import export_run
 from training.runs import Run
 
@@ -132,7 +133,7 @@ def test_a_reference_is_added_by_one_command(trained_folder: Path, tmp_path: Pat
 
 @pytest.mark.slow
 def test_two_runs_become_a_cascade_that_is_served(
-    folder: Path, early_run: Run, small_parts: tuple[Digits, Digits]
+    folder: Path, early_run: Run, small_parts: tuple[Digits, HeldOut]
 ) -> None:
     """One command makes a cascade of two runs. Each of its networks can also serve alone."""
     for seed, run in enumerate((early_run, make_similar_run(early_run, 1))):

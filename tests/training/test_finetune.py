@@ -14,6 +14,7 @@ from app.inference.model_folder import ModelFolder
 from tests.support.pictures import Grey, png
 from training.data.mnist import Digits, hold_out, load
 from training.data.other_datasets import load_usps
+from training.data.populations import HeldOut
 from training.errors import DataError
 from training.evaluation.metrics import score_all
 from training.export.model_writer import NetworkToExport, write_model
@@ -60,7 +61,7 @@ def test_an_unusable_folder_is_refused_with_the_reason(
         read_folder(tmp_path)
 
 
-def test_held_out_digits_are_not_trained_on(small_parts: tuple[Digits, Digits]) -> None:
+def test_held_out_digits_are_not_trained_on(small_parts: tuple[Digits, HeldOut]) -> None:
     """Each digit is on one side of the split. An epoch has about as many of a person's digits as of MNIST."""
     kept, held = hold_out_own(small_parts[1])
     assert len(kept) + len(held) == 200
@@ -70,10 +71,10 @@ def test_held_out_digits_are_not_trained_on(small_parts: tuple[Digits, Digits]) 
 
 @pytest.mark.training
 def test_it_learns_to_read_another_handwriting(
-    small_model: ModelFolder, small_parts: tuple[Digits, Digits], tmp_path: Path
+    small_model: ModelFolder, small_parts: tuple[Digits, HeldOut], tmp_path: Path
 ) -> None:
     """A model misreads most mirrored digits. From 160 of them it learns to read the other 40; its manifest says so."""
-    mirrored = Digits(small_parts[1].images.flip(2), small_parts[1].labels)
+    mirrored = Digits(small_parts[1].digits.images.flip(2), small_parts[1].digits.labels)
     model = finetune(small_model, mirrored, small_parts, tmp_path / "mine-1.0.0", "mine", "1.0.0", epochs=2)
     metrics = model.manifest.metrics["own"]
     assert metrics["digits"] == 40
@@ -111,13 +112,13 @@ def test_the_fast_network_adapts_to_usps(released: ModelFolder, data_dir: Path, 
 @pytest.mark.slow
 @pytest.mark.training
 def test_both_networks_of_a_cascade_are_adapted(
-    small_cascade: ModelFolder, small_parts: tuple[Digits, Digits], tmp_path: Path
+    small_cascade: ModelFolder, small_parts: tuple[Digits, HeldOut], tmp_path: Path
 ) -> None:
     """Every network of a model is trained further, and the model is calibrated again."""
     adapted = finetune(small_cascade, small_parts[1], small_parts, tmp_path / "mine-0.1.0", "mine", "0.1.0", epochs=1)
     assert set(adapted.manifest.networks) == {"fast", "careful"}
     assert adapted.manifest.calibration["torch"].cascade
-    images = small_parts[1].images
+    images = small_parts[1].digits.images
     for name in ("fast", "careful"):
         before, after = (load_network(model, name).logits(images) for model in (small_cascade, adapted))
         assert not torch.allclose(before, after, atol=0.1)

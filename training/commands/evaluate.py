@@ -11,7 +11,7 @@ from training.commands.values import whole_number
 from training.errors import EvaluationError
 from training.recipes import RECIPES
 
-TEST_LOG = Path("docs/test-log.csv")
+TEST_LOG = "test-log.csv"
 MAX_FOLDS = 1_000  # the rarest digit of the training split has 5,421 pictures
 
 
@@ -22,18 +22,12 @@ def add_parser(commands: Subparsers) -> None:
         "evaluate",
         run,
         "Measure finished models on the test split, or a recipe by cross-validation",
-        f"Each reading of the test split is logged in {TEST_LOG}. Choose with held-out digits, commit the choice, "
-        "then read the test split once.",
+        "Each reading of the test split is logged. Choose with held-out digits, commit the choice, then read the test "
+        "split once.",
     )
     parser.add_argument("models", type=Path, nargs="*", metavar="MODEL", help="model folders")
     parser.add_argument(
-        "--into",
-        type=Path,
-        metavar="MODEL",
-        help="store the accuracies in the manifest of this model, as its recipes with other seeds",
-    )
-    parser.add_argument(
-        "--log", type=Path, default=TEST_LOG, help=f"log of the readings of the test split [default: {TEST_LOG}]"
+        "--log", type=Path, help=f"log of the readings of the test split [default: {TEST_LOG} beside the model]"
     )
     parser.add_argument(
         "--kfold",
@@ -56,31 +50,27 @@ def run(arguments: argparse.Namespace) -> int:
         raise EvaluationError("Name a model folder, or use --kfold K with a --recipe.")
 
     from app.inference import model_folder
-    from training.console import console
-    from training.evaluation.model_card import format_mean
-    from training.evaluation.test_log import store_seed_accuracies
+    from training.evaluation.test_log import check_finished
 
-    for model in [*arguments.models, *([arguments.into] if arguments.into else [])]:
-        model_folder.load(model)  # a mistyped name fails before anything is measured and logged
-    for model in arguments.models:
-        evaluate_and_print(model, arguments.data_dir, arguments.log)
-    if arguments.into:
-        for recipe, accuracies in store_seed_accuracies(arguments.into, arguments.models).items():
-            console.print(f"{recipe}: {format_mean(accuracies)}. Stored in {arguments.into / model_folder.MANIFEST}.")
+    for folder in arguments.models:  # a mistyped name fails before anything is read and logged
+        check_finished(model_folder.load(folder))
+    for folder in arguments.models:
+        evaluate_and_print(folder, arguments.data_dir, arguments.log)
     return 0
 
 
-def evaluate_and_print(folder: Path, data_dir: Path, log: Path) -> None:
-    """Measure a model on the test split, and print the metrics."""
-    from app.inference.model_folder import MANIFEST
+def evaluate_and_print(folder: Path, data_dir: Path, log: Path | None = None) -> None:
+    """Measure a model on the test split, and print the metrics. Without a ``log``, it is beside the model's folder."""
+    from app.inference import model_folder
     from training.console import console, print_classes, print_metrics
     from training.data import mnist
     from training.evaluation.test_log import evaluate_on_test
 
-    metrics = evaluate_on_test(folder, mnist.load(data_dir, "test"), log)
+    log = log or folder.parent / TEST_LOG
+    metrics = evaluate_on_test(model_folder.load(folder), mnist.load(data_dir, "test"), log)
     print_metrics(f"digits of the test split: {folder}", metrics)
     print_classes(metrics["onnxruntime"])
-    console.print(f"Logged in {log}, stored in {folder / MANIFEST}.")
+    console.print(f"Logged in {log}, stored in {folder / model_folder.MANIFEST}.")
 
 
 def cross_validate_and_print(arguments: argparse.Namespace) -> int:

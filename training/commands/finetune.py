@@ -31,6 +31,7 @@ def add_parser(commands: Subparsers) -> None:
         "--epochs", type=whole_number(1), default=FINETUNE_EPOCHS, help=f"number of epochs [default: {FINETUNE_EPOCHS}]"
     )
     add_seed(parser)
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted run from its last epoch")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -42,38 +43,64 @@ def run(arguments: argparse.Namespace) -> int:
     if not re.fullmatch(MODEL_NAME, name):
         raise ExportError(f"--output {output}: a model's name has only the letters a to z, digits, '.', '_' and '-'.")
 
+    from training.console import console
+    from training.runs import find_interrupted_run
+
+    checkpoints = output.with_name(f"{output.name}.training")
+    find_interrupted_run(checkpoints, arguments.resume)
+    try:
+        finetune_and_print(arguments, name, version, checkpoints)
+    except KeyboardInterrupt:
+        if any(checkpoints.glob("*.pt")):
+            console.print(
+                f"\nInterrupted. What is done is saved in {checkpoints}. To continue, repeat the command with --resume."
+            )
+        else:
+            console.print("\nInterrupted before the first epoch was complete. Nothing is saved.")
+        return 130
+    return 0
+
+
+def finetune_and_print(arguments: argparse.Namespace, name: str, version: str, checkpoints: Path) -> None:
+    """Fine-tune the model with a progress bar for each of its networks."""
     from app.inference import model_folder
     from app.settings import released_model
-    from training.console import console, format_epoch, print_held_out
+    from training.console import ProgressDisplay, console, print_held_out
     from training.data.populations import load_with_held_out
     from training.errors import DataError
     from training.finetune import finetune, read_folder
-    from training.runs import Epoch
 
-    model, own = model_folder.load(arguments.init or released_model()), read_folder(arguments.digits)
-    try:
-        known, known_held_out = load_with_held_out(FAST, arguments.data_dir)
-    except DataError as error:
-        console.print(f"{error}")
-        known, known_held_out = load_with_held_out(replace(FAST, swiss=0), arguments.data_dir)
-    console.print(f"{model.manifest.id}, and {len(own):,} digits from {arguments.digits}")
-
-    def print_epoch(network: str, epoch: Epoch) -> None:
-        console.print(f"{network}: {format_epoch(epoch, arguments.epochs)}")
-
-    new_model = finetune(
-        model,
-        own,
-        known,
-        known_held_out,
-        output,
-        name,
-        version,
-        epochs=arguments.epochs,
-        seed=arguments.seed,
-        force=arguments.force,
-        on_epoch=print_epoch,
-    )
+    output: Path = arguments.output
+    model = model_folder.load(arguments.init or released_model())
+    with console.status(f"Reading {arguments.digits}…"):
+        own = read_folder(arguments.digits)
+    for reason in own.skipped:
+        console.print(f"Skipped {reason}")
+    console.print(f"{model.manifest.id}, and {len(own.digits):,} digits from {arguments.digits}")
+    with console.status("Reading the digits that the model was trained on…"):
+        try:
+            known, known_held_out = load_with_held_out(FAST, arguments.data_dir)
+        except DataError as error:
+            console.print(f"{error} The model may forget how Swiss digits look.")
+            known, known_held_out = load_with_held_out(replace(FAST, swiss=0), arguments.data_dir)
+    with ProgressDisplay() as display:
+        new_model = finetune(
+            model,
+            own.digits,
+            known,
+            known_held_out,
+            output,
+            name,
+            version,
+            epochs=arguments.epochs,
+            seed=arguments.seed,
+            force=arguments.force,
+            checkpoints=checkpoints,
+            resume=arguments.resume,
+            on_network=lambda number, count, recipe: display.start_run(recipe, f"network {number} of {count}"),
+            on_step=display.show_step,
+            on_epoch=display.show_epoch,
+        )
     metrics = new_model.manifest.metrics["own"]
     console.print(
         f"It reads {metrics['after']:.2%} of your {metrics['digits']} held-out digits correctly; before, "
@@ -83,4 +110,3 @@ def run(arguments: argparse.Namespace) -> int:
         if entry.precision == "fp32":
             console.print(f"The {network} network stays in fp32: in int8 it would read too many digits differently.")
     print_held_out(new_model.manifest.metrics["held_out"])
-    return 0

@@ -29,13 +29,12 @@ def write_card_and_print(folder: Path, data_dir: Path) -> None:
     from app.inference import model_folder
     from training.console import console
     from training.data import mnist
-    from training.evaluation.model_card import select_metrics, write_card
+    from training.evaluation.model_card import write_card
 
     model = model_folder.load(folder)
-    split, metrics = select_metrics(model)
     digits = None
-    if metrics and split == "test":
+    if "test" in model.manifest.metrics:
         digits = mnist.load(data_dir, "test")
-    elif metrics:
-        _, digits = mnist.hold_out(mnist.load(data_dir, "train"), model.manifest.training["data"]["held_out"])
+    elif count := model.manifest.training["data"]["held_out"].get("mnist"):
+        _, digits = mnist.hold_out(mnist.load(data_dir, "train"), count)
     console.print(f"Wrote {write_card(model, digits)}.")

@@ -4,13 +4,12 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from training.commands.evaluate import TEST_LOG, evaluate_and_print
+from training.commands.evaluate import evaluate_and_print
 from training.commands.export import export_and_print
 from training.commands.model_card import write_card_and_print
 from training.commands.options import Subparsers, add_command, add_device, add_seed, select_recipe
 from training.commands.output import add_force, check_output
 from training.commands.values import whole_number
-from training.errors import RunError
 from training.recipes import RECIPES, Recipe
 
 
@@ -46,14 +45,10 @@ def run(arguments: argparse.Namespace) -> int:
     check_output(output, arguments.force)
 
     from training.console import console
-    from training.runs import CHECKPOINT
+    from training.runs import CHECKPOINT, find_interrupted_run
 
     checkpoint = output.with_name(f"{output.name}.training") / CHECKPOINT
-    if checkpoint.exists() and not arguments.resume:
-        raise RunError(
-            f"{checkpoint.parent} has an interrupted run. Continue it with --resume, or remove the folder to start "
-            "again."
-        )
+    find_interrupted_run(checkpoint.parent, arguments.resume)
     try:
         train_and_export(recipe, output, checkpoint, arguments)
     except KeyboardInterrupt:
@@ -68,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
             console.print("\nInterrupted before the first epoch was complete. Nothing is saved.")
         return 130
     if arguments.test:
-        evaluate_and_print(output, arguments.data_dir, TEST_LOG)
+        evaluate_and_print(output, arguments.data_dir)
         write_card_and_print(output, arguments.data_dir)
     else:
         console.print(f"Next: python -m training evaluate {output} && python -m training model-card {output}")
@@ -90,7 +85,8 @@ def train_and_export(recipe: Recipe, output: Path, checkpoint: Path, arguments: 
         f"{recipe.name}, seed {arguments.seed}: {len(training):,} digits, {len(held_out or ()):,} held out, "
         f"{recipe.epochs} epochs in {select_arithmetic(recipe, device)} on {device}"
     )
-    with ProgressDisplay(recipe) as display:
+    with ProgressDisplay() as display:
+        display.start_run(recipe, recipe.name)
         trained = fit(
             recipe,
             training,

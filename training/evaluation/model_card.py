@@ -3,7 +3,7 @@
 This runs no network and measures nothing. It needs digits only to show the misread ones.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,11 @@ import numpy as np
 from app.inference.model_folder import Manifest, ModelFolder
 from training.data.mnist import Digits
 from training.evaluation.plots import plot_confusion, plot_history, plot_misread, plot_reliability
+from training.evaluation.seeds import Accuracies
 
 ENGINE_TITLES = {"onnxruntime": "ONNX Runtime, as shipped", "torch": "torch"}
+NOT_TESTED = "MNIST's test split was not read yet: `python -m training evaluate` does it."
+POPULATION_TITLES = {"mnist": "MNIST", "swiss": "Swiss writers", "own": "your own"}
 PLOT_TITLES = {
     "history.png": "Loss and accuracy by epoch",
     "confusion.png": "Confusion matrix",
@@ -29,7 +32,7 @@ def write_card(model: ModelFolder, digits: Digits | None) -> Path:
     Args:
         digits: The split that the metrics are of, to show the misread digits. Without it, that plot is left out.
     """
-    split, metrics = select_metrics(model)
+    metrics = select_metrics(model.manifest)
     shipped = metrics["onnxruntime"] if metrics else None
     plots = {"history.png": plot_history(model.manifest.training["runs"])}
     if shipped:
@@ -40,25 +43,27 @@ def write_card(model: ModelFolder, digits: Digits | None) -> Path:
     for name, figure in plots.items():
         figure.savefig(model.folder / name, dpi=110, facecolor="white", metadata={"Software": None})
     card = model.folder / "MODEL_CARD.md"
-    card.write_text(render_card(model.manifest, split, metrics, set(plots)))
+    card.write_text(render_card(model.manifest, set(plots)))
     return card
 
 
-def select_metrics(model: ModelFolder) -> tuple[str, dict[str, Any]]:
-    """Return the metrics to publish and their split: the test split if it was read, otherwise the held-out digits."""
-    metrics = model.manifest.metrics
-    split = "test" if "test" in metrics else "held_out"
-    return split, metrics.get(split, {})
+def select_metrics(manifest: Manifest) -> dict[str, Any]:
+    """Return the metrics to plot: on the test split if it was read, otherwise on MNIST's held-out digits, if any."""
+    found: dict[str, Any] = manifest.metrics.get("test") or manifest.metrics.get("held_out", {}).get("mnist", {})
+    return found
 
 
-def render_card(manifest: Manifest, split: str, metrics: dict[str, Any], plots: set[str]) -> str:
+def render_card(manifest: Manifest, plots: set[str]) -> str:
     """Return the text of the card."""
-    data, runs = manifest.training["data"], manifest.training["runs"]
+    metrics, runs = manifest.metrics, manifest.training["runs"]
+    has_swiss = "swiss" in manifest.training["data"]["held_out"]
     lines = [
         *render_introduction(manifest),
         "## Figures",
         "",
-        *(render_metrics(manifest, split, metrics) if metrics else ["None yet. Run `python -m training evaluate`."]),
+        *(render_held_out(metrics["held_out"]) if "held_out" in metrics else []),
+        *(render_seeds(metrics["seeds"]) if "seeds" in metrics else []),
+        *(render_test(metrics["test"]) if "test" in metrics else [NOT_TESTED]),
         "",
         "## Calibration",
         "",
@@ -66,14 +71,14 @@ def render_card(manifest: Manifest, split: str, metrics: dict[str, Any], plots: 
         "",
         "## Training",
         "",
-        f"Trained on {data['trained_on']:,} digits of MNIST's training split; {data['held_out']:,} were held out.",
+        *render_data(manifest.training["data"]),
         "",
         *render_recipes(runs),
         "## What it is not for",
         "",
-        "The model knows the ten digits as Americans wrote them in the 1990s, one digit per picture. It does not know "
-        "printed type. It should refuse what is not a digit (`not_a_digit`), but does not always do so. If a wrong "
-        "digit is costly, use `accepted`, and let a person read the rest.",
+        f"The model knows the ten digits as Americans wrote them in the 1990s{' and as nine Swiss do' * has_swiss}, "
+        "one digit per picture. It does not know printed type. It should refuse what is not a digit (`not_a_digit`), "
+        "but does not always do so. If a wrong digit is costly, use `accepted`, and let a person read the rest.",
         "",
     ]
     for name, title in PLOT_TITLES.items():
@@ -82,7 +87,9 @@ def render_card(manifest: Manifest, split: str, metrics: dict[str, Any], plots: 
     lines += [
         "## Data",
         "",
-        "MNIST, by LeCun, Cortes and Burges, CC BY-SA 3.0. The weights are under this project's licence, Apache-2.0.",
+        "MNIST, by LeCun, Cortes and Burges, CC BY-SA 3.0."
+        + " The collection kensanata/numbers: scans of Swiss handwriting, CC0 1.0." * has_swiss
+        + " The weights are under this project's licence, Apache-2.0.",
         "",
     ]
     return "\n".join(lines)
@@ -127,59 +134,82 @@ def render_cascade(manifest: Manifest) -> list[str]:
     ]
 
 
-def render_metrics(manifest: Manifest, split: str, metrics: dict[str, Any]) -> list[str]:
-    """Tabulate the metrics of each engine, of the same recipes with other seeds, and of each digit."""
-    count = metrics["onnxruntime"]["digits"]
-    source = (
-        "MNIST's test split ([the one time that it decided](../../docs/training.md))"
-        if split == "test"
-        else "the held-out part of MNIST's training split"
-    )
-    rows: dict[str, Callable[[dict[str, Any]], str]] = {
-        "accuracy": lambda m: f"{m['accuracy']:.2%} ({m['errors']} misread)",
-        "95 % interval": lambda m: f"{m['accuracy_95'][0]:.2%} to {m['accuracy_95'][1]:.2%}",
-        "negative log-likelihood": lambda m: f"{m['nll']:.4f}",
-        "Brier score": lambda m: f"{m['brier']:.4f}",
-        "calibration error": lambda m: f"{m['ece']:.2%} ({m['ece_95'][0]:.2%} to {m['ece_95'][1]:.2%})",
-        "area under risk-coverage": lambda m: f"{m['aurc']:.1e}",
-        "accepted": lambda m: f"{m['accepted']:.2%}",
-        "accuracy of accepted digits": lambda m: f"{m['accuracy_of_accepted']:.2%}",
-    }
-    for network in metrics["onnxruntime"].get("alone", {}):
+FIGURES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "accuracy": lambda m: f"{m['accuracy']:.2%} ({m['errors']} misread)",
+    "95 % interval": lambda m: f"{m['accuracy_95'][0]:.2%} to {m['accuracy_95'][1]:.2%}",
+    "negative log-likelihood": lambda m: f"{m['nll']:.4f}",
+    "Brier score": lambda m: f"{m['brier']:.4f}",
+    "calibration error": lambda m: f"{m['ece']:.2%} ({m['ece_95'][0]:.2%} to {m['ece_95'][1]:.2%})",
+    "area under risk-coverage": lambda m: f"{m['aurc']:.1e}",
+    "accepted": lambda m: f"{m['accepted']:.2%}",
+    "wrong of the accepted": lambda m: f"{1 - m['accuracy_of_accepted']:.2%}",
+}
+
+
+def tabulate(columns: Mapping[str, dict[str, Any]]) -> list[str]:
+    """Tabulate metrics, with one column for each title."""
+    rows = dict(FIGURES)
+    for network in next(iter(columns.values())).get("alone", {}):
         rows[f"accuracy of {network} alone"] = partial(format_accuracy_alone, network)
-    lines = [
-        f"On the {count:,} digits of {source}. Recipe, temperature and thresholds were set on digits held out of the "
-        "training split.",
-        "",
-        "| | " + " | ".join(ENGINE_TITLES[name] for name in metrics) + " |",
-        "| --- |" + " --- |" * len(metrics),
-        *(f"| {label} | " + " | ".join(row(m) for m in metrics.values()) + " |" for label, row in rows.items()),
-    ]
-    if seeds := manifest.metrics.get("seeds"):
-        lines += [
-            "",
-            "The same recipes with other seeds. Each network is measured alone, in int8, on the same digits:",
-            "",
-            "| recipe | mean, standard deviation | each seed |",
-            "| --- | --- | --- |",
-            *(
-                f"| {name} | {format_mean(accuracies)} | "
-                f"{', '.join(f'{accuracy:.2%}' for accuracy in accuracies.values())} |"
-                for name, accuracies in seeds.items()
-            ),
-        ]
     return [
-        *lines,
+        "| | " + " | ".join(columns) + " |",
+        "| --- |" + " --- |" * len(columns),
+        *(f"| {label} | " + " | ".join(row(m) for m in columns.values()) + " |" for label, row in rows.items()),
         "",
+    ]
+
+
+def render_held_out(metrics: dict[str, Any]) -> list[str]:
+    """Tabulate the metrics on each population of held-out digits, as shipped."""
+    columns = {POPULATION_TITLES.get(name, name): results["onnxruntime"] for name, results in metrics.items()}
+    return [
+        "As shipped, on held-out digits. The model was not trained on them, but chosen and calibrated with them.",
+        "",
+        *tabulate({f"{title}, {m['digits']:,} digits": m for title, m in columns.items()}),
+    ]
+
+
+def render_seeds(seeds: Accuracies) -> list[str]:
+    """Tabulate the accuracies of the recipes with other seeds."""
+    return [
+        "The same recipes with other seeds. Each network reads the held-out digits alone, as it would ship:",
+        "",
+        "| recipe | digits | mean, standard deviation | each seed |",
+        "| --- | --- | --- | --- |",
+        *(
+            f"| {recipe} | {POPULATION_TITLES.get(population, population)} | {format_mean(accuracies)} | "
+            f"{', '.join(f'{accuracy:.2%}' for accuracy in accuracies.values())} |"
+            for recipe, populations in seeds.items()
+            for population, accuracies in populations.items()
+        ),
+        "",
+    ]
+
+
+def render_test(metrics: dict[str, Any]) -> list[str]:
+    """Tabulate the metrics of each engine on the test split, and those of each digit."""
+    shipped = metrics["onnxruntime"]
+    return [
+        f"On the {shipped['digits']:,} digits of MNIST's test split, which was read once the model was fixed "
+        "([how a release is chosen](../../docs/training.md)).",
+        "",
+        *tabulate({ENGINE_TITLES[name]: m for name, m in metrics.items()}),
         "By digit, as shipped:",
         "",
         "| digit | precision | recall | F1 | digits |",
         "| --- | --- | --- | --- | --- |",
         *(
             f"| {c['digit']} | {c['precision']:.2%} | {c['recall']:.2%} | {c['f1']:.2%} | {c['digits']} |"
-            for c in metrics["onnxruntime"]["classes"]
+            for c in shipped["classes"]
         ),
     ]
+
+
+def render_data(data: dict[str, Any]) -> list[str]:
+    """Say which digits the model was trained on, and which were held out."""
+    parts = [f"{count:,} of {POPULATION_TITLES.get(name, name)}" for name, count in data["held_out"].items()]
+    held_out = ", ".join(parts)
+    return [f"Trained on {data['trained_on']:,} digits per epoch. Held out: {held_out or 'none'}."]
 
 
 def render_calibration(manifest: Manifest) -> list[str]:
@@ -191,8 +221,8 @@ def render_calibration(manifest: Manifest) -> list[str]:
             "accepted."
         ]
     lines = [
-        f"Fitted on {digits:,} held-out digits, separately for each file. The thresholds accept all but one in two "
-        "hundred of these digits.",
+        f"Fitted on {digits:,} held-out digits, separately for each file. Each population counts the same, and the "
+        "thresholds hold on each.",
         "",
         "| | temperature | confidence threshold | typicality threshold |",
         "| --- | --- | --- | --- |",

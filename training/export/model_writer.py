@@ -93,7 +93,15 @@ class ExportedNetwork:
 
 
 def export_run(
-    run: Run, training: Digits, held_out: HeldOut | None, output: Path, version: str, force: bool = False
+    run: Run,
+    training: Digits,
+    held_out: HeldOut | None,
+    output: Path,
+    version: str,
+    force: bool = False,
+    *,
+    name: str | None = None,
+    allow_fallback: bool = False,
 ) -> ModelFolder:
     """Write a model folder from a run.
 
@@ -101,12 +109,14 @@ def export_run(
         training: Digits that the network was trained on. The ranges of int8 are measured on them.
         held_out: Digits that it was not trained on. Without them, nothing is calibrated and everything is accepted.
         force: Replace an existing model folder.
+        name: Name of the model. Without it, the recipe's.
+        allow_fallback: If a faster graph differs too much, keep the slower one instead of failing.
 
     Raises:
         ExportError: The graph or its int8 version differs from the network, or the folder exists.
     """
-    name = run.recipe.name
-    return write_model(name, version, {name: NetworkToExport.from_run(run)}, [run], training, held_out, output, force)
+    networks = {run.recipe.name: NetworkToExport.from_run(run, allow_fallback)}
+    return write_model(name or run.recipe.name, version, networks, [run], training, held_out, output, force)
 
 
 def export_cascade(
@@ -117,16 +127,22 @@ def export_cascade(
     output: Path,
     version: str,
     force: bool = False,
+    *,
+    name: str = "digitnet",
+    allow_fallback: bool = False,
 ) -> ModelFolder:
-    """Write a model folder from a fast network and a committee of careful ones.
+    """Write a model folder from a fast network and a committee of careful ones. The arguments are as above.
 
     Raises:
         ExportError: A graph differs from its network, a careful network is not a DigitNet, or the folder exists.
     """
-    configs = [run.recipe.config for run in careful]
-    committee = NetworkToExport(make_committee(careful), "Committee", {"members": configs}, careful[0].recipe.precision)
-    networks = {"fast": NetworkToExport.from_run(fast), "careful": committee}
-    return write_model("digitnet", version, networks, [fast, *careful], training, held_out, output, force)
+    members = {"members": [run.recipe.config for run in careful]}
+    precision = careful[0].recipe.precision
+    networks = {
+        "fast": NetworkToExport.from_run(fast, allow_fallback),
+        "careful": NetworkToExport(make_committee(careful), "Committee", members, precision, allow_fallback),
+    }
+    return write_model(name, version, networks, [fast, *careful], training, held_out, output, force)
 
 
 def write_model(

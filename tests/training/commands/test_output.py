@@ -11,6 +11,7 @@ from app.settings import released_model
 from tests.training.commands.running import run_here
 from training.commands import train
 from training.data.mnist import Digits
+from training.data.populations import HeldOut
 from training.errors import ExportError
 from training.export.model_writer import export_run, write_folder
 from training.runs import Run
@@ -142,7 +143,7 @@ def test_the_result_of_a_cross_validation_is_not_replaced_without_force(tmp_path
 
 
 def test_a_model_that_appears_during_the_work_is_not_replaced(
-    early_run: Run, small_parts: tuple[Digits, Digits], small_model: ModelFolder
+    early_run: Run, small_parts: tuple[Digits, HeldOut], small_model: ModelFolder
 ) -> None:
     """The writer refuses as well, at the end. The other model is unchanged, and no temporary folder is left."""
     before = read_all(small_model.folder.parent)

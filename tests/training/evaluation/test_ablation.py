@@ -9,6 +9,7 @@ import torch
 
 from tests.support.small_training import EARLY, vary
 from training.data.mnist import Digits
+from training.data.populations import HeldOut
 from training.evaluation.ablation import read_measured, run_ablation
 from training.recipes import ABLATION_VARIANTS, RECIPES
 
@@ -16,7 +17,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.training
-def test_each_variant_is_measured_once_per_seed(small_parts: tuple[Digits, Digits], tmp_path: Path) -> None:
+def test_each_variant_is_measured_once_per_seed(small_parts: tuple[Digits, HeldOut], tmp_path: Path) -> None:
     """Interrupted after three rows and continued, the study has one row for each, in order."""
     variants = {"base": vary(EARLY, epochs=1), "no averaging": vary(EARLY, epochs=1, ema=None)}
     log = tmp_path / "docs" / "ablation.csv"

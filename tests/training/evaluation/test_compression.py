@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from training.data.mnist import Digits
+from training.data.populations import HeldOut
 from training.evaluation.compression import PRUNED_SHARES, measure_compression, prune_network
 from training.runs import Run
 from training.trainer import predict
@@ -23,7 +24,7 @@ def test_pruning_removes_the_smallest_weights(early_run: Run) -> None:
 
 @pytest.mark.slow
 def test_each_version_is_measured(
-    early_run: Run, small_parts: tuple[Digits, Digits], monkeypatch: pytest.MonkeyPatch
+    early_run: Run, small_parts: tuple[Digits, HeldOut], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Folding changes no reading, int8 makes the file smaller, and every version has its row."""
     monkeypatch.setattr("training.evaluation.compression.ROUNDS", 1)

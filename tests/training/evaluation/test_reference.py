@@ -10,12 +10,13 @@ from app.inference.engine_selection import open_engine
 from app.inference.model_folder import ModelFolder
 from app.observability.input_statistics import BOUNDS, make_reference
 from training.data.mnist import Digits, hold_out, load
+from training.data.populations import HeldOut
 from training.evaluation.metrics import score_all
 from training.evaluation.reference import store_reference
 
 
 def test_a_reference_counts_the_graph_s_answers_to_held_out_digits(
-    small_model: ModelFolder, small_parts: tuple[Digits, Digits]
+    small_model: ModelFolder, small_parts: tuple[Digits, HeldOut]
 ) -> None:
     """Export stores it: the counts of each statistic are those of the graph's own answers, counted here one by one."""
     kept = small_model.manifest.reference
@@ -36,7 +37,7 @@ def test_a_reference_counts_the_graph_s_answers_to_held_out_digits(
 
 
 def test_a_reference_is_added_to_a_folder_and_nothing_else_changes(
-    small_model: ModelFolder, small_parts: tuple[Digits, Digits], tmp_path: Path
+    small_model: ModelFolder, small_parts: tuple[Digits, HeldOut], tmp_path: Path
 ) -> None:
     """With the reference removed and added again, the manifest and every other file have the same bytes."""
     folder = Path(shutil.copytree(small_model.folder, tmp_path / "model"))

@@ -9,6 +9,7 @@ import pytest
 from app.inference import model_folder
 from tests.support.small_training import EARLY, vary, write_small_mnist
 from training.data.mnist import Digits, load
+from training.data.populations import HeldOut
 from training.errors import EvaluationError
 from training.evaluation.test_log import evaluate_on_test, store_seed_accuracies
 from training.export.model_writer import export_run
@@ -16,7 +17,7 @@ from training.runs import Run
 
 
 def test_the_test_split_is_only_read_for_finished_runs_and_each_time_logged(
-    early_run: Run, small_parts: tuple[Digits, Digits], tmp_path: Path
+    early_run: Run, small_parts: tuple[Digits, HeldOut], tmp_path: Path
 ) -> None:
     """An unfinished run is refused before the split is read. A finished one leaves a row per engine, and metrics."""
     write_small_mnist(tmp_path / "data", train=800, test=100)

@@ -12,6 +12,7 @@ from app.inference.model_folder import ModelFolder
 from app.inference.scores import Scores
 from tests.support.small_training import EARLY, vary
 from training.data.mnist import Digits
+from training.data.populations import HeldOut
 from training.evaluation.metrics import score_all
 from training.export.calibration import GATE_CONFIDENCE_SHARE, combine_scores, fit_cascade, fit_temperature
 from training.export.model_writer import export_run
@@ -39,7 +40,7 @@ def test_a_network_without_errors_keeps_its_temperature() -> None:
     assert fit_temperature(probabilities, np.arange(10)) == 1.0
 
 
-def test_each_file_is_calibrated_on_itself(small_model: ModelFolder, small_parts: tuple[Digits, Digits]) -> None:
+def test_each_file_is_calibrated_on_itself(small_model: ModelFolder, small_parts: tuple[Digits, HeldOut]) -> None:
     """For both files, fitting again changes nothing, and the thresholds accept 99.5 % of held-out digits."""
     _, held_out = small_parts
     for name in ("onnxruntime", "torch"):
@@ -52,7 +53,7 @@ def test_each_file_is_calibrated_on_itself(small_model: ModelFolder, small_parts
 
 
 def test_without_held_out_digits_nothing_is_calibrated(
-    early_run: Run, small_parts: tuple[Digits, Digits], tmp_path: Path
+    early_run: Run, small_parts: tuple[Digits, HeldOut], tmp_path: Path
 ) -> None:
     """A recipe that holds out nothing gets thresholds that accept everything, and its manifest says so."""
     run = replace(early_run, recipe=vary(EARLY, hold_out=0))

@@ -9,6 +9,7 @@ import torch
 
 from app.inference.networks import Committee, build_network
 from training.data.mnist import Digits
+from training.data.populations import HeldOut
 from training.errors import ExportError
 from training.export.early_exit import SURE_OF_DIGIT, SURE_OF_TYPICALITY, add_early_exit, rewrite_graph
 from training.export.int8 import quantize
@@ -48,14 +49,14 @@ def find_open(logits: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("int8", [False, True], ids=["fp32", "int8"])
 def test_all_members_read_what_the_first_are_unsure_of(
     committee: Committee,
-    small_parts: tuple[Digits, Digits],
+    small_parts: tuple[Digits, HeldOut],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     int8: bool,
 ) -> None:
     """There the answer is that of the whole committee, elsewhere that of the first members. Batches change nothing."""
     monkeypatch.setattr("training.export.onnx_graph.MIN_AGREEMENT", 0.0)
-    graph, images = tmp_path / "g.onnx", small_parts[1].images
+    graph, images = tmp_path / "g.onnx", small_parts[1].digits.images
     write_graph(committee, graph)
     if int8:
         quantize(graph, *small_parts, min_agreement=0)
@@ -90,7 +91,7 @@ def test_the_others_only_run_if_needed(committee: Committee, tmp_path: Path) -> 
 
 
 def test_a_committee_that_would_read_differently_is_left_unchanged(
-    committee: Committee, small_parts: tuple[Digits, Digits], tmp_path: Path
+    committee: Committee, small_parts: tuple[Digits, HeldOut], tmp_path: Path
 ) -> None:
     """If the first members are sure of what the others read differently, nothing is written."""
     graph = tmp_path / "g.onnx"

@@ -7,27 +7,28 @@ import onnx
 
 from app.inference.networks import build_network
 from training.data.mnist import Digits
+from training.data.populations import HeldOut
 from training.export.int8 import quantize
 from training.export.onnx_graph import run_graph, write_graph
 from training.runs import Run
 
 
 def test_int8_reads_as_fp32_does_and_is_smaller(
-    early_run: Run, small_parts: tuple[Digits, Digits], tmp_path: Path
+    early_run: Run, small_parts: tuple[Digits, HeldOut], tmp_path: Path
 ) -> None:
     """Quantised, a graph is smaller, its scores change a little, and it gives every held-out digit the same class."""
     graph = tmp_path / "g.onnx"
     write_graph(early_run.network, graph)
-    before, size = run_graph(graph, small_parts[1].images.numpy()), graph.stat().st_size
+    before, size = run_graph(graph, small_parts[1].digits.images.numpy()), graph.stat().st_size
     quantize(graph, small_parts[0], small_parts[1])
-    after = run_graph(graph, small_parts[1].images.numpy())
+    after = run_graph(graph, small_parts[1].digits.images.numpy())
     assert (before.probabilities.argmax(1) == after.probabilities.argmax(1)).mean() >= 0.9995
     assert 1e-6 < np.abs(before.probabilities - after.probabilities).max() < 0.3
     assert graph.stat().st_size < size
 
 
 def test_the_first_convolution_of_each_committee_member_stays_in_fp32(
-    small_parts: tuple[Digits, Digits], tmp_path: Path
+    small_parts: tuple[Digits, HeldOut], tmp_path: Path
 ) -> None:
     """Only the convolutions that read the picture itself stay in fp32."""
     config = {"stem": 4, "stages": [[8, 2, 1]]}

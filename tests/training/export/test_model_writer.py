@@ -12,6 +12,7 @@ from app.inference.engine_selection import open_engine
 from app.inference.model_folder import ModelFolder
 from tests.support.small_training import EARLY, make_similar_run, vary
 from training.data.mnist import Digits
+from training.data.populations import HeldOut
 from training.errors import ExportError
 from training.evaluation.metrics import ENGINES, score_all
 from training.export import onnx_graph
@@ -42,9 +43,9 @@ def test_multiply_adds_are_counted(small_model: ModelFolder) -> None:
     assert small_model.manifest.networks["small"].macs == convolutions + linear
 
 
-def test_graph_and_checkpoint_agree(small_model: ModelFolder, small_parts: tuple[Digits, Digits]) -> None:
+def test_graph_and_checkpoint_agree(small_model: ModelFolder, small_parts: tuple[Digits, HeldOut]) -> None:
     """The fp32 graph gives torch's probabilities in batches of any size, from the files that ship."""
-    images = small_parts[1].images.numpy()
+    images = small_parts[1].digits.images.numpy()
     graph = score_all(open_engine(small_model, "onnxruntime", "cpu", 1), images, batch=7)
     torch_ = score_all(open_engine(small_model, "torch", "cpu", 1), images, batch=64)
     np.testing.assert_allclose(graph.probabilities, torch_.probabilities, atol=1e-4)
@@ -52,7 +53,7 @@ def test_graph_and_checkpoint_agree(small_model: ModelFolder, small_parts: tuple
 
 
 def test_a_poor_quantisation_is_refused(
-    early_run: Run, small_parts: tuple[Digits, Digits], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    early_run: Run, small_parts: tuple[Digits, HeldOut], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Below the required agreement, nothing is exported. Here the requirement is impossible."""
     monkeypatch.setattr(onnx_graph, "MIN_AGREEMENT", 1.1)
@@ -63,20 +64,20 @@ def test_a_poor_quantisation_is_refused(
 
 
 def test_with_a_fallback_a_poor_quantisation_stays_in_fp32(
-    early_run: Run, small_parts: tuple[Digits, Digits], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    early_run: Run, small_parts: tuple[Digits, HeldOut], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The whole model is written with the fp32 graph, and its manifest says so."""
     monkeypatch.setattr(onnx_graph, "MIN_AGREEMENT", 1.1)
     network = NetworkToExport(copy.deepcopy(early_run.network), "DigitNet", EARLY.config, "int8", allow_fallback=True)
     model = write_model("m", "1.0.0", {"m": network}, [early_run], *small_parts, tmp_path / "m-1.0.0")
     assert model.manifest.networks["m"].precision == "fp32"
-    images = small_parts[1].images.numpy()
+    images = small_parts[1].digits.images.numpy()
     ours, theirs = (score_all(open_engine(model, name, "cpu"), images) for name in ENGINES)
     np.testing.assert_allclose(ours.probabilities, theirs.probabilities, atol=1e-4)
 
 
 def test_a_cascade_is_one_model_folder(
-    early_run: Run, small_cascade: ModelFolder, small_parts: tuple[Digits, Digits]
+    early_run: Run, small_cascade: ModelFolder, small_parts: tuple[Digits, HeldOut]
 ) -> None:
     """It has two networks with two files each, which read together by default and alone by name.
 
@@ -85,7 +86,7 @@ def test_a_cascade_is_one_model_folder(
     model, other = small_cascade, make_similar_run(early_run, 1)
     assert set(model.contents) == {"fast.onnx", "fast.safetensors", "careful.onnx", "careful.safetensors"}
     assert [run["seed"] for run in model.manifest.training["runs"]] == [0, 0, 1]
-    images = small_parts[1].images
+    images = small_parts[1].digits.images
     alone = score_all(open_engine(model, "onnxruntime", "cpu", 1, "careful"), images.numpy())
     with torch.no_grad():
         logits = (early_run.network.logits(images) + other.network.logits(images))[:, :10] / 2

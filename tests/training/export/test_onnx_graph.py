@@ -8,22 +8,23 @@ import torch
 
 from app.inference.networks import DigitNet, build_network
 from training.data.mnist import Digits
+from training.data.populations import HeldOut
 from training.errors import ExportError
 from training.export.onnx_graph import check_agreement, fold_batch_norm, set_temperature, write_graph
 from training.runs import Run
 
 
 def test_a_graph_of_other_weights_is_detected(
-    early_run: Run, small_parts: tuple[Digits, Digits], tmp_path: Path
+    early_run: Run, small_parts: tuple[Digits, HeldOut], tmp_path: Path
 ) -> None:
     """The check fails if the graph belongs to another network."""
     write_graph(early_run.network, tmp_path / "g.onnx")
-    check_agreement(early_run.network, tmp_path / "g.onnx", small_parts[1].images)
+    check_agreement(early_run.network, tmp_path / "g.onnx", small_parts[1].digits.images)
     other = copy.deepcopy(early_run.network)
     with torch.no_grad():
         other.head.bias[0] += 0.5
     with pytest.raises(ExportError, match="differ by"):
-        check_agreement(other, tmp_path / "g.onnx", small_parts[1].images)
+        check_agreement(other, tmp_path / "g.onnx", small_parts[1].digits.images)
 
 
 def test_folding_batch_norm_only_changes_the_number_of_layers() -> None:
@@ -47,11 +48,11 @@ def test_folding_batch_norm_only_changes_the_number_of_layers() -> None:
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5, 3.0])
 def test_a_graph_s_temperature_can_be_set(
-    early_run: Run, small_parts: tuple[Digits, Digits], tmp_path: Path, temperature: float
+    early_run: Run, small_parts: tuple[Digits, HeldOut], tmp_path: Path, temperature: float
 ) -> None:
     """For every temperature of the network, also 1, the graph has one that can be replaced and takes effect."""
     network = copy.deepcopy(early_run.network)
-    images = small_parts[1].images
+    images = small_parts[1].digits.images
     network.temperature.fill_(1.0)
     write_graph(network, tmp_path / "g.onnx")
     set_temperature(tmp_path / "g.onnx", temperature)
