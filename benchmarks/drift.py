@@ -31,6 +31,7 @@ from training.data.other_datasets import load_usps
 from training.data.out_of_distribution import load_fashion
 from training.errors import DataError
 from training.evaluation.metrics import score_all
+from training.recipes import FAST
 
 MIN_SHARE = 0.001  # smaller shares count as this
 
@@ -73,8 +74,8 @@ def main() -> None:
     model = model_folder.load(folder)
     expected = model.manifest.reference
     if expected is None:
-        sys.exit(f"{folder} has no reference. Add one: python -m training reference {folder}")
-    _, held_out = hold_out(load(data_dir, "train"), expected.digits)
+        sys.exit(f"{folder} has no reference: its recipe holds out no digits.")
+    _, held_out = hold_out(load(data_dir, "train"), FAST.hold_out)
     images, labels = held_out.images.numpy(), held_out.labels.numpy()
     sample = images[np.random.default_rng(0).permutation(len(images))[:800]]
     kinds = {"800 held-out digits": sample, "the same, black on white": 255 - sample}

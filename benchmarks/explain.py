@@ -51,6 +51,7 @@ from app.settings import released_model
 from benchmarks.server_process import Process
 from benchmarks.startup import free_port, wait_for_answer
 from training.data import mnist
+from training.recipes import FAST
 
 TEST_DIGITS, DESIGN_DIGITS = 500, 300  # digits that the results are for, and others that the design was chosen on
 SLICE = 64  # pictures that the service lets the network read at a time
@@ -320,7 +321,7 @@ def main() -> None:
         draw_sheet(network, [(digit.digit, digit.image) for digit in model.manifest.golden[::2]], arguments.sheet)
         return
     torch.set_num_threads(1)
-    _, held_out = mnist.hold_out(mnist.load(Path(os.environ.get("DIGITS_DATA_DIR", "data")), "train"), 5_000)
+    _, held_out = mnist.hold_out(mnist.load(Path(os.environ.get("DIGITS_DATA_DIR", "data")), "train"), FAST.hold_out)
     images = held_out.images.numpy()[np.random.default_rng(0).permutation(len(held_out))]
     print(f"{model.manifest.id}, its fast network, on held-out digits")
     if arguments.alternatives:

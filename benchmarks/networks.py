@@ -27,8 +27,9 @@ def load_digits(model: model_folder.ModelFolder) -> tuple[str, NDArray[np.uint8]
     folder = Path(os.environ.get("DIGITS_DATA_DIR", "data"))
     if (folder / "MNIST" / "raw").is_dir():
         from training.data import mnist
+        from training.recipes import FAST
 
-        _, held_out = mnist.hold_out(mnist.load(folder, "train"), 5_000)
+        _, held_out = mnist.hold_out(mnist.load(folder, "train"), FAST.hold_out)
         return "held-out digits", held_out.images.numpy()
     return "golden digits", np.stack([golden.image for golden in model.manifest.golden] * 50)
 

@@ -40,6 +40,7 @@ from benchmarks.synthetic_photographs import Grey, Photo, make_photo
 from training.data import mnist
 from training.data.mnist import Digits
 from training.data.other_datasets import read_sklearn_pictures, read_usps_pictures
+from training.recipes import FAST
 
 MAX_PIXELS = 25_000_000
 SEED = 2026  # the thresholds in app/imaging were chosen on pictures of seeds below 100
@@ -241,7 +242,7 @@ def main() -> None:
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     model, data_dir = Model.released(), Path(os.environ.get("DIGITS_DATA_DIR", "data"))
-    _, held_out = mnist.hold_out(mnist.load(data_dir, "train"), 5_000)
+    _, held_out = mnist.hold_out(mnist.load(data_dir, "train"), FAST.hold_out)
     print(f"{model.folder.manifest.id}, on synthetic photographs of digits that it was not trained on")
     misread = measure_digits(model, held_out, arguments.count)
     number_count = max(1, arguments.count // 3)

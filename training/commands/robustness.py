@@ -1,6 +1,7 @@
 """``robustness``: measures models on digits from other datasets and on corrupted digits."""
 
 import argparse
+from functools import partial
 
 from training.commands.options import Subparsers, add_command, add_models
 from training.recipes import FAST
@@ -13,7 +14,8 @@ def add_parser(commands: Subparsers) -> None:
         "robustness",
         run,
         "Measure models on digits from other datasets, and on corrupted held-out digits",
-        "USPS is read from DATA_DIR/usps/zip.train.gz, and left out if the file is missing.",
+        "USPS is read from DATA_DIR/usps/zip.train.gz and the Swiss digits from DATA_DIR/swiss/scans.zip. What is "
+        "missing is left out.",
     )
     add_models(parser)
 
@@ -28,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     from app.inference import model_folder
     from app.inference.engine_selection import open_engine
     from training.console import console
-    from training.data import mnist
+    from training.data import mnist, swiss
     from training.data.corruptions import CORRUPTIONS, corrupt
     from training.data.other_datasets import load_sklearn_digits, load_usps
     from training.errors import DataError
@@ -40,10 +42,12 @@ def run(arguments: argparse.Namespace) -> int:
     ]
     _, held_out = mnist.hold_out(mnist.load(arguments.data_dir, "train"), FAST.hold_out)
     sets = {"held out, unchanged": held_out, "scikit-learn": load_sklearn_digits()}
-    try:
-        sets["USPS"] = load_usps(arguments.data_dir)
-    except DataError as error:
-        console.print(f"Left out: {error}")
+    optional = {"USPS": load_usps, "Swiss writers, held out": partial(swiss.load, writers=swiss.HELD_OUT_WRITERS)}
+    for name, load in optional.items():
+        try:
+            sets[name] = load(arguments.data_dir)
+        except DataError as error:
+            console.print(f"Left out: {error}")
     sets |= {name: corrupt(held_out, name) for name in CORRUPTIONS}
     table = Table("digits", *(folder.name for folder in arguments.models), box=SIMPLE)
     means = np.zeros(len(engines))

@@ -12,9 +12,9 @@ from training.data import mnist
 from training.data.swiss import HELD_OUT_WRITERS, TRAINING_WRITERS
 from training.pages.fonts import find_fonts
 from training.pages.scans import Scans, load_scans
+from training.recipes import FAST
 
 SYSTEM_FONTS = Path("/usr/share/fonts")
-HELD_OUT = 5_000  # digits of MNIST, as in every recipe
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Sources:
         Raises:
             DataError: A data set is missing.
         """
-        training, held_out = mnist.hold_out(mnist.load(data_dir, "train"), HELD_OUT)
+        training, held_out = mnist.hold_out(mnist.load(data_dir, "train"), FAST.hold_out)
         digits = training if part == "training" else held_out
         writers = TRAINING_WRITERS if part == "training" else HELD_OUT_WRITERS
         printed, script = find_fonts(font_folders)
