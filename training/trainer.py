@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 from app.inference.networks import DIGITS, Network, build_network
 from training.augmentation.geometry import augment
 from training.augmentation.outliers import make_outliers
-from training.augmentation.soiling import soil
+from training.augmentation.soiling import blur, soil
 from training.augmentation.variants import make_variants
 from training.data.mnist import Digits
 from training.errors import RunError
@@ -176,6 +176,8 @@ def prepare_batch(
         targets = torch.cat([targets, anything_else])
     if recipe.augmentation:
         pictures = augment(pictures, recipe.augmentation, generator, strength)
+    if recipe.blur:
+        pictures = blur(pictures, recipe.blur * strength, generator)
     if recipe.dirt:
         pictures = soil(pictures, recipe.dirt * strength, generator)
     return pictures, targets

@@ -1,4 +1,4 @@
-"""Soils batches of digits: lines, blots, bands at the edges, grey or uneven paper, grain.
+"""Soils batches of digits: lines, blots, bands at the edges, grey or uneven paper, grain. Blurs them.
 
 Users send pictures that are less clean than MNIST. A network that has only seen clean paper reads a stray line as part
 of the digit. Each kind of dirt falls on its share of the pictures, independently of the other kinds. All functions
@@ -12,6 +12,9 @@ from torch import Generator, Tensor
 from app.imaging.digit_image import IMAGE_SIZE
 from training.augmentation.geometry import WHITE, draw_uniform, interpolation_matrix
 
+MAX_BLUR = 1.5  # pixels, the standard deviation of the Gaussian
+BLUR_REACH = 4  # pixels
+
 
 def soil(images: Tensor, share: float, generator: Generator) -> Tensor:
     """Soil a copy of ``float32 (N, 28, 28)``, on the scale 0 to 255.
@@ -23,6 +26,24 @@ def soil(images: Tensor, share: float, generator: Generator) -> Tensor:
     for add_dirt in (add_lines, add_blots, add_bands, add_grey_paper, add_grain):
         selected = (torch.rand(len(images), generator=generator, device=images.device) < share).nonzero().squeeze(1)
         images[selected] = add_dirt(images[selected], generator)
+    return images
+
+
+def blur(images: Tensor, share: float, generator: Generator) -> Tensor:
+    """Put a share of the pictures ``float32 (N, 28, 28)`` out of focus: a Gaussian of up to ``MAX_BLUR`` pixels."""
+    images = images.clone()
+    selected = (torch.rand(len(images), generator=generator, device=images.device) < share).nonzero().squeeze(1)
+    count = len(selected)
+    if not count:
+        return images
+    distance = torch.arange(-BLUR_REACH, BLUR_REACH + 1, device=images.device, dtype=torch.float32)
+    sigma = draw_uniform((count, 1), 0.3, MAX_BLUR, generator, images.device)
+    kernel = torch.exp(-((distance / sigma) ** 2) / 2)
+    kernel = (kernel / kernel.sum(dim=1, keepdim=True)).view(count, 1, 1, -1)
+    pictures = images[selected].unsqueeze(0)  # each picture is a channel, so that each has its own kernel
+    pictures = F.conv2d(pictures, kernel, padding=(0, BLUR_REACH), groups=count)
+    pictures = F.conv2d(pictures, kernel.transpose(2, 3), padding=(BLUR_REACH, 0), groups=count)
+    images[selected] = pictures.squeeze(0)
     return images
 
 
