@@ -1,218 +1,356 @@
-"""uvicorn's HTTP protocol plus receive timeouts, a header limit, and cancellation when the client disconnects."""
+"""HTTP/1.1 on one connection: httptools parses, the ASGI app answers, one request at a time.
+
+uvicorn creates one of these for each connection (its public setting ``http``). Beyond what uvicorn's own protocol does,
+this one limits the time and the size of what it receives, cancels the work for a client that is gone, and closes a
+connection in a way that lets the client read the response first.
+"""
 
 import asyncio
 import fcntl
+import re
 import termios
 from array import array
 from collections import deque
-from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import httptools
+import uvicorn
+from starlette.types import ASGIApp
 
 from app.http.middleware.request_log import BODY_TOO_SLOW, CLIENT_DISCONNECTED
 from app.http.problems import connection_problem
-from app.server.request_cycle import RequestCycle, format_headers, format_response
+from app.server.exchange import STATUS_LINES, Exchange, make_scope
+from app.server.stages import ReceiveTimeouts, Stage, StageClock
 
 MAX_HEAD_BYTES = 65_536  # of a request; checked after each packet
 MAX_UNREAD_S = 60.0  # for which a client may leave a response unread
+# After the last response, what still arrives is read and discarded within these limits. Closing a socket that has
+# unread bytes resets the connection, and the client may lose the response (RFC 9112, 9.6).
+LINGER_S = 2.0
+LINGER_BYTES = 16_000_000
+
+# RFC 9110, 7.2: a name or an address, and perhaps a port. An empty one is valid, too.
+VALID_HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
+DEFAULT_TIMEOUTS = ReceiveTimeouts()
+FRAMING = (b"content-length", b"transfer-encoding")
 
 
-class DiscardedTrailers(list[tuple[bytes, bytes]]):
-    """Discards the trailers of a chunked body. Nothing reads them, and there may be any number of them."""
-
-    def append(self, header: tuple[bytes, bytes]) -> None:
-        pass
+class MalformedHeadError(Exception):
+    """Raised in a callback, it makes httptools stop with an error."""
 
 
-DISCARDED_TRAILERS = DiscardedTrailers()
-
-
-@dataclass(frozen=True)
-class ReceiveTimeouts:
-    """How slowly a request may arrive."""
-
-    head_s: float = 5.0  # until the head is complete
-    body_s: float = 60.0  # from then until the body is complete
-    min_rate: float = 16_384.0  # bytes per second, averaged over ``rate_window_s``
-    rate_window_s: float = 10.0
-
-
-class Stage(Enum):
-    """What a connection is receiving."""
-
-    HEAD = "head"  # the head of a request, or the server waits for the first one
-    BODY = "body"
-    NONE = "none"  # the request is complete: a response is due, or the next request may follow
-
-
-class HttpProtocol(HttpToolsProtocol):
-    """One connection. Pass it to uvicorn's setting ``http``, with its limits in a ``functools.partial``.
-
-    There are no timers for a request. The server calls ``check`` for each connection twice a second, and a stage starts
-    when ``check`` first sees it.
-    """
+class HttpProtocol(asyncio.Protocol):
+    """One connection. Pass it to uvicorn's setting ``http``, with its limits in a ``functools.partial``."""
 
     def __init__(
-        self, *args: Any, timeouts: ReceiveTimeouts = ReceiveTimeouts(), max_connections: int = 8192, **kwargs: Any
+        self,
+        config: uvicorn.Config,
+        server_state: uvicorn.server.ServerState,
+        app_state: dict[str, Any],
+        *,
+        timeouts: ReceiveTimeouts = DEFAULT_TIMEOUTS,
+        max_connections: int = 8192,
+        **_: Any,
     ) -> None:
-        super().__init__(*args, **kwargs)
+        self._app: ASGIApp = config.loaded_app
+        self._root_path, self._keep_alive_s = config.root_path, config.timeout_keep_alive
+        self._server_state, self._app_state = server_state, app_state
+        self._service: Any = app_state.get("service")
         self._timeouts, self._max_connections = timeouts, max_connections
-        self._stage, self._stage_number = Stage.HEAD, 0  # the number tells one stage from the next
-        self._received = 0  # bytes
-        self._head_start = 0  # value of ``_received`` when the head started
-        self._timed_stage = -1  # number of the stage that ``_stage_started`` and ``_progress`` are about
-        self._stage_started = 0.0
-        self._progress: deque[tuple[float, int]] = deque()  # time and ``_received`` at each check in the rate window
+        self._parser = httptools.HttpRequestParser(self)
+        # The request that is being received.
+        self._url, self._headers = b"", list[tuple[bytes, bytes]]()
+        self._receiving: Exchange | None = None  # gets the body; None if the body is discarded
+        self._framing = b""  # header lines that say how the body of a request with ``Upgrade`` is framed
+        self._resuming = False  # parses such a body
+        # Requests are answered one after the other.
+        self._current: Exchange | None = None
+        self._waiting: deque[Exchange] = deque()
+        self._refusal = b""  # the answer to what arrived last, which is no request: nothing more is parsed
+        self._reading, self._writing = True, True
+        self._drained = asyncio.Event()
+        self._clock = StageClock(timeouts)
         self._unread_since: float | None = None
-        self._service: Any = self.app_state.get("service")
-        self._refused_by_shedder = False  # the current request, whose body is then skipped
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
-        super().connection_made(transport)
-        if len(self.connections) > self._max_connections:
+    # The connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._transport = transport
+        self._server_state.connections.add(self)  # type: ignore[arg-type]  # any protocol with ``shutdown`` will do
+        address, peer = (transport.get_extra_info(name) for name in ("sockname", "peername"))
+        self._server = (str(address[0]), int(address[1])) if isinstance(address, tuple) else None
+        self._client = (str(peer[0]), int(peer[1])) if isinstance(peer, tuple) else None
+        if len(self._server_state.connections) > self._max_connections:
             self._refuse(503, "connections")
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        cycle = self.cycle
-        super().connection_lost(exc)
-        self._cancel(cycle, CLIENT_DISCONNECTED)
-        while self.pipeline:
-            self._cancel(self.pipeline.pop()[0], CLIENT_DISCONNECTED)
+    def connection_lost(self, error: Exception | None) -> None:
+        self._server_state.connections.discard(self)
+        self._drained.set()
+        for exchange in (self._current, *self._waiting):
+            if exchange and not exchange.response_complete:
+                exchange.disconnect(CLIENT_DISCONNECTED)
+        self._waiting.clear()
 
-    def data_received(self, data: bytes) -> None:
-        self._received += len(data)
-        super().data_received(data)
-        if self._stage is Stage.HEAD and self._received - self._head_start > MAX_HEAD_BYTES:
-            self._refuse(431, "head")
+    def pause_writing(self) -> None:
+        self._writing = False
+        self._drained.clear()
 
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._stage, self._stage_number, self._head_start = Stage.HEAD, self._stage_number + 1, self._received
+    def resume_writing(self) -> None:
+        self._writing = True
+        self._drained.set()
 
-    def on_headers_complete(self) -> None:
-        if not self._shed_request():
-            super().on_headers_complete()
-        self._stage, self._stage_number = Stage.BODY, self._stage_number + 1
-        self.headers = DISCARDED_TRAILERS
-        if self._service and self._service.draining and self.cycle:
-            self.cycle.keep_alive = False
-
-    def _shed_request(self) -> bool:
-        """Refuse the request if the service is full. Return whether it was refused."""
-        self._refused_by_shedder = False
-        service = self._service
-        if service is None or service.shed_request is None or service.draining or self.expect_100_continue:
-            return False
-        if self.cycle is not None and not self.cycle.response_complete:  # an earlier response is due first
-            return False
-        refusal = service.shed_request(self.parser.get_method(), self.url, self.headers, self.client)
-        if refusal is None:
-            return False
-        lines, body = refusal
-        self._refused_by_shedder = True
-        keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-        response = format_response(503, format_headers(self.server_state.default_headers) + lines, body, keep_alive)
-        # In the next iteration of the event loop: libuv keeps reading while much data arrives. Clients that are refused
-        # and retry within one iteration would stop all other work for seconds.
-        self.loop.call_soon(self._send_refusal, response, keep_alive)
-        return True
-
-    def _send_refusal(self, response: bytes, keep_alive: bool) -> None:
-        if not self.transport.is_closing():
-            self.transport.write(response)
-            if not keep_alive:
-                self.transport.close()
-
-    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        """Start the task of a request, and keep the task so that it can be cancelled."""
-        cycle.__class__ = RequestCycle  # the only way: uvicorn creates its own class by name
-        task = self.loop.create_task(cycle.run_asgi(app))
-        task.add_done_callback(self.tasks.discard)
-        self.tasks.add(task)
-        cycle.scope["state"]["task"] = task
-
-    def on_body(self, body: bytes) -> None:
-        """Store a part of a body. Wake the app only when the body is complete or the buffer is full."""
-        if self._refused_by_shedder or self.cycle.response_complete:
-            return
-        self.cycle.body += body
-        if len(self.cycle.body) > HIGH_WATER_LIMIT:
-            self.flow.pause_reading()
-            self.cycle.message_event.set()
-
-    def on_message_complete(self) -> None:
-        if not self._refused_by_shedder:
-            super().on_message_complete()
-        self._stage, self._head_start = Stage.NONE, self._received
-
-    def on_response_complete(self) -> None:
-        """Start the next request. Unlike uvicorn, set no keep-alive timer: ``check`` closes idle connections."""
-        self.server_state.total_requests += 1
-        if self.transport.is_closing():
-            return
-        self.flow.resume_reading()
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
-
-    def send_400_response(self, msg: str) -> None:
-        self._refuse(400, "malformed")
+    def shutdown(self) -> None:
+        """Close the connection after the response that is due. uvicorn calls this when it stops."""
+        if self._current and not self._current.response_complete:
+            self._current.keep_alive = False
+        else:
+            self._transport.close()
 
     @property
     def is_new(self) -> bool:
         """Whether no byte has arrived yet."""
-        return not self._received
+        return not self._clock.received
 
     @property
     def is_busy(self) -> bool:
         """Whether a request is in progress: its body is arriving, or its response is not complete."""
-        return bool(self.cycle and not self.cycle.response_complete) or self._stage is Stage.BODY
+        return bool(self._current and not self._current.response_complete) or self._clock.stage is Stage.BODY
+
+    # Receiving
+
+    def data_received(self, data: bytes) -> None:
+        self._clock.received += len(data)
+        if self._clock.stage is Stage.REST or self._refusal:
+            if self._clock.received_in_stage > LINGER_BYTES:
+                self._transport.abort()
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._ignore_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self._refuse(400, "malformed")
+        if self._clock.stage is Stage.HEAD and self._clock.received_in_stage > MAX_HEAD_BYTES:
+            self._refuse(431, "head")
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Read on after a head with ``Upgrade``: a server may ignore it (RFC 9110, 7.8).
+
+        httptools ends such a request at its head. Its body would be taken for the next request. So a new parser gets a
+        head that only frames the body, and then the rest.
+        """
+        if self._refusal:
+            return
+        self._parser = httptools.HttpRequestParser(self)
+        self._resuming = bool(self._framing)
+        head = b"POST / HTTP/1.1\r\n%b\r\n" % self._framing if self._framing else b""
+        self._clock.received -= len(head) + len(rest)  # only the rest arrived, and it was counted
+        self.data_received(head + rest)
+
+    def on_message_begin(self) -> None:
+        if not self._resuming:
+            self._url, self._headers = b"", []
+            self._clock.begin(Stage.HEAD)
+
+    def on_url(self, url: bytes) -> None:
+        if not self._resuming:
+            self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._clock.stage is Stage.HEAD:  # later ones are trailers, which nothing reads
+            self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        if self._resuming:
+            self._resuming = False
+            return
+        version, method = self._parser.get_http_version(), self._parser.get_method()
+        hosts = [value for name, value in self._headers if name == b"host"]
+        if len(hosts) > 1 or (not hosts and version == "1.1") or not all(VALID_HOST.fullmatch(host) for host in hosts):
+            raise MalformedHeadError
+        self._framing = b""
+        if self._parser.should_upgrade():
+            self._framing = b"".join(b"%b: %b\r\n" % header for header in self._headers if header[0] in FRAMING)
+        self._clock.begin(Stage.BODY)
+        keep_alive = version == "1.1" and self._parser.should_keep_alive() and method != b"CONNECT"
+        expects_continue = (b"expect", b"100-continue") in self._headers
+        self._receiving = None
+        if not expects_continue and self._shed_request(method, keep_alive):
+            return
+        try:
+            scope = make_scope(self._url, method, version, self._headers, self._root_path)
+        except httptools.HttpParserInvalidURLError:
+            raise MalformedHeadError from None
+        scope["server"], scope["client"], scope["state"] = self._server, self._client, self._app_state.copy()
+        keep_alive &= not (self._service and self._service.draining)
+        exchange = self._receiving = Exchange(self, scope, keep_alive, expects_continue)
+        if self._current is None or self._current.response_complete:
+            self._start(exchange)
+        else:
+            self._waiting.append(exchange)
+            self.update_reading()
+
+    def on_body(self, body: bytes) -> None:
+        if self._receiving:
+            self._receiving.feed(body)
+            if self._receiving.buffer_is_full:
+                self.update_reading()
+
+    def on_message_complete(self) -> None:
+        if self._framing and self._parser.should_upgrade():
+            return  # the body follows
+        if self._receiving:
+            self._receiving.complete_body()
+            self._receiving = None
+        self._clock.begin(Stage.NONE)
+
+    def _shed_request(self, method: bytes, keep_alive: bool) -> bool:
+        """Refuse the request if the service is full. Return whether it was refused. Its body is then discarded."""
+        service = self._service
+        if service is None or service.shed_request is None or service.draining:
+            return False
+        if self._current is not None and not self._current.response_complete:  # an earlier response is due first
+            return False
+        refusal = service.shed_request(method, self._url, self._headers, self._client)
+        if refusal is None:
+            return False
+        lines, body = refusal
+        end = b"\r\n" if keep_alive else b"connection: close\r\n\r\n"
+        response = b"".join((STATUS_LINES[503], self.format_default_headers(), lines, end, body))
+        # In the next iteration of the event loop: libuv keeps reading while much data arrives. Clients that are refused
+        # and retry within one iteration would stop all other work for seconds.
+        asyncio.get_running_loop().call_soon(self._send_refusal, response, keep_alive)
+        return True
+
+    def _send_refusal(self, response: bytes, keep_alive: bool) -> None:
+        self.write(response)
+        if not keep_alive:
+            self._close()
+
+    def update_reading(self) -> None:
+        """Read on, or stop reading: while requests wait, or while the app has to take a part of a body first."""
+        wanted = not (self._waiting or (self._receiving and self._receiving.buffer_is_full))
+        if wanted != self._reading and not self._transport.is_closing():
+            self._reading = wanted
+            if wanted:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
+    # Answering
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._clock.stage is Stage.REST or self._transport.is_closing()
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, unless the connection is closing."""
+        if not self.is_closing:
+            self._transport.write(data)
+
+    async def drain(self) -> None:
+        """Wait until the client has read enough of what was sent."""
+        if not self._writing:
+            await self._drained.wait()
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        self._transport.abort()
+
+    def format_default_headers(self) -> bytes:
+        """Return the header lines that every response has: the date."""
+        return b"".join([b"%b: %b\r\n" % header for header in self._server_state.default_headers])
+
+    def _start(self, exchange: Exchange) -> None:
+        """Start the task that answers a request."""
+        self._current = exchange
+        exchange.task = task = asyncio.get_running_loop().create_task(exchange.run(self._app))
+        exchange.scope["state"]["task"] = task
+        self._server_state.tasks.add(task)
+        task.add_done_callback(self._server_state.tasks.discard)
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, or close."""
+        self._server_state.total_requests += 1
+        if self._current and not self._current.keep_alive:
+            self._close()
+            return
+        if self._waiting:
+            self._start(self._waiting.popleft())
+        elif self._refusal:
+            self.write(self._refusal)
+            self._close()
+            return
+        self.update_reading()
+
+    def _refuse(self, status: int, reason: str) -> None:
+        """Answer what is no valid or complete request, after the responses that are due. Then close the connection."""
+        if self.is_closing or self._refusal:
+            return
+        self._refusal = connection_problem(status)
+        if self._service:
+            self._service.metrics.count_rejection(reason)
+        last = self._waiting[-1] if self._waiting else self._current
+        if last and not last.response_complete and last is not self._receiving:
+            return
+        if self._receiving and not self._receiving.response_complete:  # its body is malformed
+            if self._receiving.response_started or self._waiting:
+                self._transport.abort()
+                return
+            self._receiving.disconnect(CLIENT_DISCONNECTED)
+        self.write(self._refusal)
+        self._close()
+
+    def _close(self) -> None:
+        """Close the connection. If more of a request may arrive, tell the client first, and discard it."""
+        if self._transport.is_closing():
+            return
+        if self._clock.stage is not Stage.BODY and not self._refusal:
+            self._transport.close()
+            return
+        self._transport.write_eof()
+        self._clock.begin(Stage.REST)
+        self._waiting.clear()
+        self._receiving = None
+        self.update_reading()
+
+    # Time limits
 
     def check(self, now: float) -> None:
-        """Close the connection if the client sends too slowly, leaves a response unread or is idle for too long."""
-        if self.transport.is_closing():
+        """Close the connection if the client sends too slowly, leaves a response unread or is idle for too long.
+
+        The server calls this twice a second.
+        """
+        if self._transport.is_closing():
             return
-        if not self.flow.write_paused:
+        if self._writing:
             self._unread_since = None
         elif self._unread_since is None:
             self._unread_since = now
         elif now - self._unread_since > MAX_UNREAD_S:
-            self.transport.abort()
+            self._transport.abort()
             return
-        stage = self._stage
-        response_sent = self.cycle is None or self.cycle.response_complete
-        if stage is Stage.NONE and self._received > self._head_start:
+        clock, stage = self._clock, self._clock.stage
+        response_due = self._current is not None and not self._current.response_complete
+        if stage is Stage.NONE and clock.received_in_stage:
             stage = Stage.HEAD  # line feeds arrived instead of a request
-        if self.flow.read_paused or (stage is Stage.NONE and not response_sent):
-            self._timed_stage = -1
-            return
-        if self._timed_stage != self._stage_number:
-            self._timed_stage = self._stage_number
-            self._stage_started = now
-            self._progress.clear()
-        if stage is Stage.NONE:
-            if now - self._stage_started >= self.timeout_keep_alive and not self._has_unread_bytes():
-                self.transport.close()
-            return
-        window_s = self._timeouts.rate_window_s
-        self._progress.append((now, self._received))
-        window_start, received_before = self._progress[0]
-        if now - window_start >= window_s:
-            self._progress.popleft()
-        if stage is Stage.HEAD:
-            if now - self._stage_started >= self._timeouts.head_s:
+        if not self._reading or (stage is Stage.NONE and response_due):
+            clock.restart()
+        elif stage is Stage.NONE:
+            if clock.elapsed(now) >= self._keep_alive_s and not self._has_unread_bytes():
+                self._transport.close()
+        elif stage is Stage.REST:
+            if clock.elapsed(now) >= LINGER_S:
+                self._transport.close()
+        elif stage is Stage.HEAD:
+            if clock.elapsed(now) >= self._timeouts.head_s:
                 if self.is_new:  # opened ahead of need, as browsers do: the client would take a 408 for its response
-                    self.transport.close()
+                    self._transport.close()
                 else:
                     self._refuse(408, "slow")
-        elif now - self._stage_started >= self._timeouts.body_s or (
-            now - window_start >= window_s and self._received - received_before < self._timeouts.min_rate * window_s
-        ):
-            if not response_sent and self._cancel(self.cycle, BODY_TOO_SLOW):
-                return  # the RequestLog middleware sends the 408
-            self.transport.close()
+        elif clock.is_slow(now) and not (self._current and self._current.cancel(BODY_TOO_SLOW)):
+            self._close()  # otherwise the RequestLog middleware sends the 408
 
     def _has_unread_bytes(self) -> bool:
         """Return whether the socket has bytes that were not read yet.
@@ -221,21 +359,5 @@ class HttpProtocol(HttpToolsProtocol):
         connection would lose it.
         """
         count = array("i", [0])
-        fcntl.ioctl(self.transport.get_extra_info("socket"), termios.FIONREAD, count)
+        fcntl.ioctl(self._transport.get_extra_info("socket"), termios.FIONREAD, count)
         return bool(count[0])
-
-    def _refuse(self, status: int, reason: str) -> None:
-        """Answer a connection that sent no valid or complete request, and close it."""
-        if self.transport.is_closing():
-            return
-        if self._service:
-            self._service.metrics.count_rejection(reason)
-        self.transport.write(connection_problem(status))
-        self.transport.close()
-
-    def _cancel(self, cycle: Any, reason: str) -> bool:
-        """Cancel the task of a request whose response has not started. Return whether there was one."""
-        if cycle is None or cycle.response_complete or cycle.response_started:
-            return False
-        task = cycle.scope["state"].get("task")
-        return bool(task and task.cancel(reason))

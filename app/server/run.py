@@ -12,7 +12,8 @@ from typing import Any
 import uvicorn
 
 from app.observability.logging import log_config
-from app.server.http_protocol import HttpProtocol, ReceiveTimeouts
+from app.server.http_protocol import HttpProtocol
+from app.server.stages import ReceiveTimeouts
 from app.server.uvicorn_server import Server
 from app.server.workers import Supervisor
 from app.settings import Settings
