@@ -22,6 +22,7 @@ import app
 from app.errors import StartupError
 from app.http.fast_path import FastPath
 from app.http.middleware.auth import Auth, parse_list, read_keys
+from app.http.middleware.methods import Methods
 from app.http.middleware.request_log import RequestLog
 from app.http.middleware.startup_errors import StartupErrors
 from app.http.middleware.tracing import Tracing
@@ -134,7 +135,8 @@ def create_app(settings: Settings, tracer_provider: "TracerProvider | None" = No
         title="digitserve",
         version=app.__version__,
         summary="Reads handwritten digits, and says when it is not sure.",
-        docs_url=None,  # routes/pages.py serves them from local files
+        openapi_url=None,  # routes/pages.py serves the document, and the pages from local files
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # a redirect would go to whatever host the request names
         lifespan=lifespan,
@@ -145,7 +147,7 @@ def create_app(settings: Settings, tracer_provider: "TracerProvider | None" = No
     add_error_handlers(service_app)
     for route in (predict, batch, read, explain, open_inference, health, pages):
         service_app.include_router(route.router)
-    service_app.mount("/assets", pages.create_assets())
+    service_app.mount("/assets", pages.ASSETS)
     correct_openapi(service_app)
     return add_middleware(service_app, settings, metrics, log, tracer_provider)
 
@@ -158,7 +160,7 @@ def add_middleware(
     tracer_provider: "TracerProvider | None",
 ) -> ASGIApp:
     """Wrap the app in the middleware that the settings require, from the inside out."""
-    wrapped: ASGIApp = FastPath(service_app)
+    wrapped: ASGIApp = Methods(FastPath(service_app))
     keys, hosts = read_keys(settings.api_keys), parse_list(settings.allowed_hosts)
     if keys or hosts:
         wrapped = Auth(wrapped, keys, hosts, settings.open_metrics, settings.open_pages)

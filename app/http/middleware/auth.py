@@ -48,7 +48,8 @@ class Auth:
     def check(self, scope: Scope) -> DigitserveError | None:
         """Return the error that refuses a request, or None if it may pass."""
         path = scope["path"].removeprefix(scope["root_path"])
-        if self.hosts and path not in HEALTH_PATHS and not self.is_known_host(get_header(scope, b"host")):
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        if self.hosts and path not in HEALTH_PATHS and not (len(hosts) == 1 and self.is_known_host(hosts[0])):
             return UnknownHostError("This service does not serve that host.")
         if not self.keys or path in self.open_paths or (self.open_pages and path.startswith(ASSETS_PREFIX)):
             return None

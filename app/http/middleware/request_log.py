@@ -17,15 +17,18 @@ from app.observability.metrics import Metrics
 CLIENT_DISCONNECTED = "the client disconnected"
 BODY_TOO_SLOW = "the body arrived too slowly"
 
+# A shared cache may otherwise store an answer, and a browser may guess another type for it.
+DEFAULT_HEADERS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 CLIENT_CLOSED_REQUEST = 499  # nginx's status for a request whose client disconnected before the response
-VALID_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+VALID_ID = re.compile(rb"[A-Za-z0-9._:/=+-]{1,64}")  # AWS has "=" in it, ASP.NET ":"; none needs escaping in JSON
 
 
 class RequestLog:
     """The outermost ASGI middleware.
 
-    It puts the request ID into ``scope["state"]["request_id"]`` and into the response. The app may set
-    ``scope["path_label"]``, the label that counts the request, and ``scope["rejected"]``, the reason of a refusal.
+    It puts the request ID into ``scope["state"]["request_id"]`` and into the response, and forbids caches to store a
+    response that does not say otherwise. The app may set ``scope["path_label"]``, the label that counts the request,
+    and ``scope["rejected"]``, the reason of a refusal.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, log: AccessLog | None) -> None:
@@ -46,7 +49,8 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", id_header)]
+                headers = [*message.get("headers", ()), (b"x-request-id", id_header)]
+                message["headers"] = headers + [each for each in DEFAULT_HEADERS if not has_header(headers, each[0])]
             await send(message)
 
         self.metrics.in_flight += 1
@@ -72,6 +76,11 @@ class RequestLog:
                 self.log.write(
                     client[0] if client else "-", scope["method"], scope["path"], status, seconds, request_id, trace_id
                 )
+
+
+def has_header(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> bool:
+    """Return whether a header is there. Its name must be in lower case."""
+    return any(name == wanted for name, _ in headers)
 
 
 def get_request_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes:

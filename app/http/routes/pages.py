@@ -1,19 +1,33 @@
 """The front page, /docs and /redoc. They load files only from this service, and all their URLs are relative."""
 
+import hashlib
+import json
 import secrets
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.staticfiles import StaticFiles
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import HTMLResponse, Response
 
 STATIC = Path(__file__).parent.parent / "static"
 # The browser must ask again each time: otherwise it would mix the files of two versions after an update.
 REVALIDATE = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
 
 router = APIRouter(include_in_schema=False)
+
+
+class Assets(StaticFiles):
+    """Static files that a browser must revalidate."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers.update(REVALIDATE)
+        return response
+
+
+# Our own files, and Swagger UI and ReDoc from fastapi-standalone-docs.
+ASSETS = Assets(directory=STATIC, packages=[("fastapi_standalone_docs", "static")])
 
 
 def security_headers(**directives: str) -> dict[str, str]:
@@ -37,14 +51,21 @@ def security_headers(**directives: str) -> dict[str, str]:
     }
 
 
+async def serve_file(request: Request, name: str, headers: dict[str, str] | None = None) -> Response:
+    """Serve a file, or 304 if the browser has it already."""
+    response = await ASSETS.get_response(name, request.scope)
+    response.headers.update(headers or {})
+    return response
+
+
 @router.get("/")
-async def index() -> FileResponse:
-    return FileResponse(STATIC / "index.html", headers=security_headers())
+async def index(request: Request) -> Response:
+    return await serve_file(request, "index.html", security_headers())
 
 
 @router.get("/docs")
-async def docs() -> FileResponse:
-    return FileResponse(STATIC / "docs.html", headers=security_headers())
+async def docs(request: Request) -> Response:
+    return await serve_file(request, "docs.html", security_headers())
 
 
 @router.get("/redoc")
@@ -55,26 +76,23 @@ async def redoc() -> HTMLResponse:
     return HTMLResponse(page, headers=security_headers(style_src=f"'self' 'nonce-{nonce}'", worker_src="blob:"))
 
 
+@router.get("/openapi.json")
+async def openapi(request: Request) -> Response:
+    """Serve the OpenAPI document, or 304 if the client has it already."""
+    body = json.dumps(request.app.openapi(), ensure_ascii=False).encode()
+    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    headers = {**REVALIDATE, "ETag": etag}
+    if etag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(body, headers=headers, media_type="application/json")
+
+
 @router.get("/favicon.ico")
-async def favicon() -> FileResponse:
-    return FileResponse(STATIC / "favicon.svg", media_type="image/svg+xml")
+async def favicon(request: Request) -> Response:
+    return await serve_file(request, "favicon.svg")
 
 
 @router.get("/redoc/logo-mini.svg")
-async def redoc_logo() -> FileResponse:
+async def redoc_logo(request: Request) -> Response:
     """Serve the logo where ReDoc's footer expects it."""
-    return FileResponse(str(files("fastapi_standalone_docs") / "static/redoc/logo-mini.svg"))
-
-
-class Assets(StaticFiles):
-    """Static files that a browser must revalidate."""
-
-    def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        response = super().file_response(*args, **kwargs)
-        response.headers.update(REVALIDATE)
-        return response
-
-
-def create_assets() -> StaticFiles:
-    """Return the app for our own files, and for Swagger UI and ReDoc from fastapi-standalone-docs."""
-    return Assets(directory=STATIC, packages=[("fastapi_standalone_docs", "static")])
+    return await serve_file(request, "redoc/logo-mini.svg")

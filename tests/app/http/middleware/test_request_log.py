@@ -68,3 +68,16 @@ def test_the_number_of_labels_is_limited() -> None:
     for number in range(50):
         asyncio.run(ask(f"M{number}", f"/{number}"))
     assert 'http_requests_total{method="other",path="other",status="404"} 50.0' in metrics.render().decode()
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/info", "/metrics", "/nothing", "/v2"])
+def test_no_cache_stores_an_answer(server: Server, path: str) -> None:
+    """A shared cache must not store whether the service is ready, and a browser must not guess another type."""
+    headers = httpx.get(server.url + path).headers
+    assert (headers["cache-control"], headers["x-content-type-options"]) == ("no-store", "nosniff")
+
+
+@pytest.mark.parametrize("id", ["Root=1-67891233-abcdef012345678912345678", "0HN1:00000001", "a/b+c"])
+def test_the_ids_of_other_systems_are_kept(server: Server, id: str) -> None:
+    """AWS and ASP.NET have "=", ":" and "/" in their IDs."""
+    assert httpx.get(f"{server.url}/livez", headers={"X-Request-ID": id}).headers["X-Request-ID"] == id

@@ -71,3 +71,12 @@ def test_only_trusted_proxies_can_set_the_client_address(tmp_path: Path) -> None
         ):
             httpx.get(f"{url}/info").raise_for_status()
             assert ("203.0.113.7" in server.wait_for_log('"path": "/info"')) == seen
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/favicon.ico", "/assets/index.html"])
+def test_what_a_browser_has_is_not_sent_again(server: Server, path: str) -> None:
+    """A browser asks each time, and gets 304 without the content if it has not changed."""
+    first = httpx.get(server.url + path)
+    again = httpx.get(server.url + path, headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert httpx.get(server.url + path, headers={"If-None-Match": '"other"'}).status_code == 200
