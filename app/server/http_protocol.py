@@ -17,11 +17,13 @@ import httptools
 import uvicorn
 from starlette.types import ASGIApp
 
+from app.http.middleware.auth import HEALTH_PATHS
 from app.http.middleware.request_log import BODY_TOO_SLOW, CLIENT_DISCONNECTED
 from app.http.problems import connection_problem
 from app.server.exchange import STATUS_LINES, Exchange, make_scope
 from app.server.stages import ReceiveTimeouts, Stage, StageClock
 
+HEALTH_CONNECTIONS = 64  # beyond the maximum: they may only ask for health
 MAX_HEAD_BYTES = 65_536  # of a request; checked after each packet
 MAX_UNREAD_S = 60.0  # for which a client may leave a response unread
 # After the last response, what still arrives is read and discarded within these limits. Closing a socket that has
@@ -35,8 +37,8 @@ DEFAULT_TIMEOUTS = ReceiveTimeouts()
 FRAMING = (b"content-length", b"transfer-encoding")
 
 
-class MalformedHeadError(Exception):
-    """Raised in a callback, it makes httptools stop with an error."""
+class StopParsingError(Exception):
+    """Raised in a callback, it makes httptools stop. Without another answer, the request gets 400."""
 
 
 class HttpProtocol(asyncio.Protocol):
@@ -80,7 +82,9 @@ class HttpProtocol(asyncio.Protocol):
         address, peer = (transport.get_extra_info(name) for name in ("sockname", "peername"))
         self._server = (str(address[0]), int(address[1])) if isinstance(address, tuple) else None
         self._client = (str(peer[0]), int(peer[1])) if isinstance(peer, tuple) else None
-        if len(self._server_state.connections) > self._max_connections:
+        excess = len(self._server_state.connections) - self._max_connections
+        self._only_health = excess > 0
+        if excess > HEALTH_CONNECTIONS:
             self._refuse(503, "connections")
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -167,7 +171,7 @@ class HttpProtocol(asyncio.Protocol):
         version, method = self._parser.get_http_version(), self._parser.get_method()
         hosts = [value for name, value in self._headers if name == b"host"]
         if len(hosts) > 1 or (not hosts and version == "1.1") or not all(VALID_HOST.fullmatch(host) for host in hosts):
-            raise MalformedHeadError
+            raise StopParsingError
         self._framing = b""
         if self._parser.should_upgrade():
             self._framing = b"".join(b"%b: %b\r\n" % header for header in self._headers if header[0] in FRAMING)
@@ -177,12 +181,15 @@ class HttpProtocol(asyncio.Protocol):
         self._receiving = None
         if not expects_continue and self._shed_request(method, keep_alive):
             return
+        if self._only_health and self._url.partition(b"?")[0].decode("latin-1") not in HEALTH_PATHS:
+            self._refuse(503, "connections")
+            raise StopParsingError
         try:
             scope = make_scope(self._url, method, version, self._headers, self._root_path)
         except httptools.HttpParserInvalidURLError:
-            raise MalformedHeadError from None
+            raise StopParsingError from None
         scope["server"], scope["client"], scope["state"] = self._server, self._client, self._app_state.copy()
-        keep_alive &= not (self._service and self._service.draining)
+        keep_alive &= not (self._only_health or (self._service and self._service.draining))
         exchange = self._receiving = Exchange(self, scope, keep_alive, expects_continue)
         if self._current is None or self._current.response_complete:
             self._start(exchange)

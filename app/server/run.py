@@ -12,6 +12,7 @@ from typing import Any
 import uvicorn
 
 from app.observability.logging import log_config
+from app.server.descriptors import limit_connections
 from app.server.http_protocol import HttpProtocol
 from app.server.stages import ReceiveTimeouts
 from app.server.uvicorn_server import Server
@@ -52,7 +53,7 @@ def server_options(settings: Settings) -> dict[str, Any]:
     """Return the arguments for ``uvicorn.Config``."""
     timeouts = ReceiveTimeouts(settings.head_s, settings.body_s, settings.body_rate)
     return {
-        "http": partial(HttpProtocol, timeouts=timeouts, max_connections=settings.max_connections),
+        "http": partial(HttpProtocol, timeouts=timeouts, max_connections=limit_connections(settings.max_connections)),
         "ws": "none",  # the service has no websockets; uvicorn would answer them without the request log
         "host": settings.host,
         "port": settings.port,

@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -77,12 +79,18 @@ def run_main(*arguments: str, **environment: str) -> subprocess.CompletedProcess
 
 
 @contextmanager
-def running(*flags: str, module: str = "app", **environment: str) -> Iterator[Server]:
+def running(
+    *flags: str, module: str = "app", descriptors: tuple[int, int] | None = None, **environment: str
+) -> Iterator[Server]:
     """Run a server until the block ends: ``app``, or ``benchmarks.faulty_server``, which is the same with faults.
 
     Warnings are errors. The working directory is empty, so there is no ``.env``. At the end the server stops without a
     drain, unless ``environment`` sets ``DIGITS_DRAIN_MS``.
+
+    Args:
+        descriptors: The soft and the hard limit of its file descriptors.
     """
+    limit = partial(resource.setrlimit, resource.RLIMIT_NOFILE, descriptors) if descriptors else None
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         with log.open("wb") as output:
@@ -92,6 +100,7 @@ def running(*flags: str, module: str = "app", **environment: str) -> Iterator[Se
                 env=clean_environment(**{"HOME": folder, "DIGITS_DRAIN_MS": "0"} | environment),
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                preexec_fn=limit,  # no other thread of the tests holds a lock here
             )
         try:
             yield Server(wait_until_ready(process, log), process.pid, log)

@@ -48,7 +48,7 @@ def impatient() -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def short_limits() -> Iterator[Server]:
     """A server that closes idle connections soon, and averages the upload rate over a short time."""
-    limits = {"FAULTY_KEEP_ALIVE_S": str(KEEP_ALIVE_S), "FAULTY_RATE_WINDOW_S": str(RATE_WINDOW_S)}
+    limits: dict[str, Any] = {"FAULTY_KEEP_ALIVE_S": str(KEEP_ALIVE_S), "FAULTY_RATE_WINDOW_S": str(RATE_WINDOW_S)}
     with running(module="benchmarks.faulty_server", DIGITS_BODY_RATE="8192", **limits) as server:
         yield server
 
@@ -183,6 +183,8 @@ def test_the_number_of_connections_is_limited(impatient: Server) -> None:
         open_client.get("/livez").raise_for_status()
         with ExitStack() as stack:
             clients = [stack.enter_context(connect(impatient)) for _ in range(25)]
+            for client in clients[20:]:
+                client.sendall(b"GET /info HTTP/1.1\r\nHost: x\r\n\r\n")
             refused = [answer for client in clients[20:] if (answer := receive_rest(client))]
             assert len(refused) == 5
             assert {parse_problem(answer)["status"] for answer in refused} == {503}
