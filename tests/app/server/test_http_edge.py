@@ -1,13 +1,9 @@
 """What real clients and proxies send: upgrades, early answers, hosts, garbage after a request. Over a real socket."""
 
-import json
 import re
-import shutil
 import socket
-import subprocess
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
@@ -73,16 +69,6 @@ def test_a_get_with_an_upgrade_is_answered(server: Server) -> None:
     assert statuses(exchange(server, get + get + b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")) == [
         *(200, 200, 200)
     ]
-
-
-def test_curl_may_offer_http2(server: Server, seven: Grey, tmp_path: Path) -> None:
-    """`curl --http2` sends an upgrade with its form. It gets the answer over HTTP/1.1."""
-    if not shutil.which("curl"):
-        pytest.skip("curl is not installed")
-    (tmp_path / "seven.png").write_bytes(png(seven))
-    command = ["curl", "-sS", "--http2", "-F", f"file=@{tmp_path / 'seven.png'}", f"{server.url}/predict"]
-    done = subprocess.run(command, capture_output=True, check=True, timeout=20)
-    assert json.loads(done.stdout)["digit"] == 7
 
 
 @pytest.mark.parametrize("size", [12_000_000, 40_000_000])
