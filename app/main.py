@@ -101,7 +101,8 @@ def create_app(settings: Settings, tracer_provider: "TracerProvider | None" = No
         threads = max(1, available_cores() // settings.workers)
         with ThreadPoolExecutor(threads, thread_name_prefix="pictures", initializer=lower_thread_priority) as pool:
             # The CORS middleware must see every response: otherwise browsers hide it from pages of other origins.
-            shed_request = None if settings.cors_origins else LoadShedder(admission, metrics, log)
+            shedder = LoadShedder(admission, metrics, log, settings.forwarded_allow_ips)
+            shed_request = None if settings.cors_origins else shedder
             service = ServiceState(settings, model, admission, pool, metrics, engine_health, shed_request)
 
             def swap(new: LoadedModel) -> None:

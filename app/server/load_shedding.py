@@ -5,17 +5,18 @@ passes no middleware, and its body is skipped as it arrives. It still gets a req
 """
 
 import asyncio
+from contextlib import suppress
+from typing import Any
+
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app.errors import OverloadedError
 from app.http.middleware.request_log import get_request_id
+from app.http.path_labels import INFER_LABEL, PICTURE_PATHS, label_path
 from app.http.problems import MEDIA_TYPE, TABLE, make_problem
 from app.inference.admission import TOO_MANY_REQUESTS, Admission
 from app.observability.logging import AccessLog
 from app.observability.metrics import Metrics
-
-# The paths that accept pictures, and the label that counts the requests to each.
-PATH_LABELS = {path: path.decode() for path in (b"/predict", b"/predict/batch", b"/read", b"/explain")}
-INFER_PREFIX, INFER_SUFFIX = b"/v2/models/", b"/infer"
 
 STATUS, SLUG, TITLE = TABLE[OverloadedError]
 PROBLEM = make_problem(STATUS, SLUG, TITLE, TOO_MANY_REQUESTS, request_id="%b").model_dump_json().encode()
@@ -23,11 +24,21 @@ PROTOCOL_ERROR = f'{{"error":"{TOO_MANY_REQUESTS}"}}'.encode()
 HEADER_LINES = b"content-type: %b\r\nretry-after: %d\r\ncontent-length: %d\r\nx-request-id: %b\r\n"
 
 
+UNUSED: Any = (None, None)
+
+
+async def do_nothing(scope: Any, receive: Any, send: Any) -> None:
+    """Be the app behind uvicorn's middleware, which only has to find the client."""
+
+
 class LoadShedder:
     """Refuses requests while the maximum number of requests is waiting."""
 
-    def __init__(self, admission: Admission, metrics: Metrics, log: AccessLog | None) -> None:
+    def __init__(
+        self, admission: Admission, metrics: Metrics, log: AccessLog | None, trusted_proxies: str = "127.0.0.1"
+    ) -> None:
         self._admission, self._metrics, self._log = admission, metrics, log
+        self._proxy_headers = ProxyHeadersMiddleware(do_nothing, trusted_proxies)
         self._just_admitted = 0  # in this iteration of the event loop; admission counts them when their tasks run
 
     def __call__(
@@ -41,20 +52,26 @@ class LoadShedder:
                 asyncio.get_running_loop().call_soon(self._start_iteration)
             self._just_admitted += 1
             return None
-        path = url.partition(b"?")[0]
-        is_infer = path.startswith(INFER_PREFIX) and path.endswith(INFER_SUFFIX)
-        label = "/v2/models/{name}/infer" if is_infer else PATH_LABELS.get(path)
-        if label is None:
+        path = url.partition(b"?")[0].decode("latin-1")
+        label = label_path(path)
+        is_infer = label == INFER_LABEL
+        if not is_infer and label not in PICTURE_PATHS:
             return None
         request_id = get_request_id(headers)  # its characters need no escaping in JSON
         self._metrics.count_request("POST", label, STATUS, 0.0)
         self._metrics.count_rejection(SLUG)
         if self._log:
-            client_name = client[0] if client else "-"
-            self._log.write(client_name, "POST", path.decode("latin-1"), STATUS, 0.0, request_id.decode())
+            self._log.write(self._find_client(client, headers), "POST", path, STATUS, 0.0, request_id.decode())
         media_type = b"application/json" if is_infer else MEDIA_TYPE.encode()
         body = PROTOCOL_ERROR if is_infer else PROBLEM % request_id
         return HEADER_LINES % (media_type, self._admission.retry_after(), len(body), request_id), body
+
+    def _find_client(self, client: tuple[str, int] | None, headers: list[tuple[bytes, bytes]]) -> str:
+        """Return the address of the client, behind a proxy that we trust, too."""
+        scope: Any = {"type": "http", "scheme": "http", "client": client, "headers": headers}
+        with suppress(StopIteration):  # the middleware waits for nothing
+            self._proxy_headers(scope, *UNUSED).send(None)
+        return scope["client"][0] if scope["client"] else "-"
 
     def _start_iteration(self) -> None:
         self._just_admitted = 0

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -148,7 +149,7 @@ sys.addaudithook(record_event)
 
 
 @pytest.fixture
-def audited(tmp_path: Path) -> dict[str, str]:
+def audited(tmp_path: Path) -> dict[str, Any]:
     """An environment in which processes write their audit events to the file AUDIT_RECORD."""
     (tmp_path / "sitecustomize.py").write_text(AUDIT_HOOK)
     (tmp_path / "record").touch()
@@ -160,7 +161,7 @@ def audited(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def test_serving_opens_nothing(seven: Grey, audited: dict[str, str]) -> None:
+def test_serving_opens_nothing(seven: Grey, audited: dict[str, Any]) -> None:
     """From start to stop, with uploads of every form and size, no file is written, no connection is opened, and no
     program is run.
 
@@ -194,7 +195,7 @@ def test_serving_opens_nothing(seven: Grey, audited: dict[str, str]) -> None:
         ("import pickle; pickle.loads(pickle.dumps(print))", "pickle.find_class"),
     ],
 )
-def test_the_audit_hook_records(code: str, event: str, audited: dict[str, str], tmp_path: Path) -> None:
+def test_the_audit_hook_records(code: str, event: str, audited: dict[str, Any], tmp_path: Path) -> None:
     """The test above depends on this."""
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=audited, check=True)
     assert event in Path(audited["AUDIT_RECORD"]).read_text()

@@ -12,6 +12,7 @@ from pathlib import Path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import DigitserveError, StartupError, UnauthorizedError, UnknownHostError
+from app.http.path_labels import label_path
 from app.http.problems import problem_response
 
 HEALTH_PATHS = frozenset({"/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"})
@@ -41,6 +42,7 @@ class Auth:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (error := self.check(scope)):
+            scope["path_label"] = label_path(scope["path"].removeprefix(scope["root_path"]))
             await problem_response(scope, error)(scope, receive, send)
             return
         await self.app(scope, receive, send)

@@ -4,6 +4,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 import numpy as np
@@ -114,7 +115,7 @@ def test_overload_is_refused_at_once_and_health_still_answers(seven: Grey) -> No
 
 def test_a_request_past_its_deadline_is_not_computed(seven: Grey) -> None:
     """Requests that waited past their deadline get 504, and the engine has not read their pictures."""
-    slow = {"FAULTY_SLOW_MS": "200", "DIGITS_BATCH_MAX": "1", "DIGITS_DEADLINE_MS": "300"}
+    slow: dict[str, Any] = {"FAULTY_SLOW_MS": "200", "DIGITS_BATCH_MAX": "1", "DIGITS_DEADLINE_MS": "300"}
     with (
         running(module="benchmarks.faulty_server", **slow) as server,
         httpx.Client(base_url=server.url, timeout=20) as client,

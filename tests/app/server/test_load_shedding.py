@@ -55,6 +55,24 @@ def test_a_refusal_equals_the_usual_503(path: str) -> None:
     assert 'digits_requests_rejected_total{reason="overloaded"} 1.0' in metrics.render().decode()
 
 
+@pytest.mark.parametrize(("peer", "logged"), [("127.0.0.1", "203.0.113.9"), ("198.51.100.1", "198.51.100.1")])
+def test_the_log_has_the_client_behind_a_trusted_proxy(peer: str, logged: str) -> None:
+    """Only a proxy that is trusted may say who the client is."""
+    shed, _, log = full_shedder()
+    assert shed(b"POST", b"/predict", [*HEADERS, (b"x-forwarded-for", b"203.0.113.9")], (peer, 1))
+    assert log.written[0][0] == logged
+
+
+def test_a_refusal_is_counted_and_has_no_latency() -> None:
+    """Refusals take no time. In the histogram they would make an overloaded service look fast."""
+    shed, metrics, _ = full_shedder()
+    assert shed(b"POST", b"/predict", HEADERS, None)
+    metrics.count_request("POST", "/predict", 200, 0.02)
+    text = metrics.render().decode()
+    assert 'http_requests_total{method="POST",path="/predict",status="503"} 1.0' in text
+    assert 'http_request_duration_seconds_count{path="/predict"} 1.0' in text
+
+
 @pytest.mark.parametrize(
     ("method", "url"),
     [(b"GET", b"/readyz"), (b"GET", b"/predict"), (b"POST", b"/nothing"), (b"GET", b"/metrics"), (b"POST", b"/v2")],

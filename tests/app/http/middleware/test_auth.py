@@ -3,11 +3,12 @@
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from app.errors import StartupError
+from app.errors import StartupError, UnknownHostError
 from app.http.middleware.auth import Auth, parse_list, read_keys
 from tests.support.pictures import Grey, png
 from tests.support.running import Server, run_app, running
@@ -62,9 +63,29 @@ def test_health_metrics_and_pages_are_open(locked: Server) -> None:
         assert httpx.get(f"{locked.url}{path}").status_code == 401, path
 
 
+def test_a_refusal_is_counted_under_its_path(locked: Server) -> None:
+    """401s are counted under the path that was asked for. Paths that are not ours stay together."""
+    httpx.post(f"{locked.url}/read")
+    httpx.post(f"{locked.url}/made-up")
+    metrics = httpx.get(f"{locked.url}/metrics").text
+    assert 'http_requests_total{method="POST",path="/read",status="401"}' in metrics
+    assert 'http_requests_total{method="POST",path="other",status="401"}' in metrics
+    assert "made-up" not in metrics
+
+
+def test_two_hosts_do_not_pass_a_list_of_hosts() -> None:
+    """The app refuses a good Host that is followed by another one, whatever server it runs in."""
+    allowed = Auth(lambda *_: None, frozenset(), ("good.example",), True, True)  # type: ignore[arg-type]  # not called
+    good, bad = (b"host", b"good.example"), (b"host", b"bad.example")
+    scope = {"type": "http", "path": "/info", "root_path": "", "headers": [good]}
+    assert allowed.check(scope) is None
+    assert isinstance(allowed.check({**scope, "headers": [good, bad]}), UnknownHostError)
+    assert isinstance(allowed.check({**scope, "headers": []}), UnknownHostError)
+
+
 def test_metrics_and_pages_can_be_closed() -> None:
     """Two settings make them need a key. Health checks never need one."""
-    closed = {"DIGITS_OPEN_METRICS": "false", "DIGITS_OPEN_PAGES": "false"}
+    closed: dict[str, Any] = {"DIGITS_OPEN_METRICS": "false", "DIGITS_OPEN_PAGES": "false"}
     with running(DIGITS_API_KEYS=hashed(NEW), **closed) as server:
         for path in ("/metrics", "/docs", "/openapi.json", "/assets/favicon.svg"):
             assert httpx.get(f"{server.url}{path}").status_code == 401, path
