@@ -80,7 +80,7 @@ def find_pictures(folder: Path) -> Iterator[tuple[int, Path]]:
     Raises:
         DataError: There are no folders, or one has another name than 0 to 9.
     """
-    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")) or [""]
+    names = sorted(path.name for path in folder.glob("*") if path.is_dir() and not path.name.startswith(".")) or [""]
     if unknown := [name for name in names if name not in tuple("0123456789")]:
         raise DataError(
             f"{folder} must contain one folder per digit, named 0 to 9."

@@ -165,12 +165,13 @@ def prepare_batch(
         of "anything else".
     """
     pictures, targets = images.float(), F.one_hot(labels, DIGITS + 1).float()
-    # Both come before augmentation: they must not be recognisable by a lack of resampling.
-    if recipe.variants:
-        variants, their_targets = make_variants(images, labels, round(len(labels) * recipe.variants), generator)
+    # Both come before augmentation: they must not be recognisable by a lack of resampling. The last batch may be too
+    # small for any.
+    if count := round(len(labels) * recipe.variants):
+        variants, their_targets = make_variants(images, labels, count, generator)
         pictures, targets = torch.cat([pictures, variants]), torch.cat([targets, their_targets])
-    if recipe.junk:
-        outliers = make_outliers(images, labels, round(len(labels) * recipe.junk), generator)
+    if count := round(len(labels) * recipe.junk):
+        outliers = make_outliers(images, labels, count, generator)
         pictures = torch.cat([pictures, outliers])
         anything_else = F.one_hot(torch.full((len(outliers),), DIGITS, device=labels.device), DIGITS + 1).float()
         targets = torch.cat([targets, anything_else])

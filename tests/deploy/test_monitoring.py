@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
+from app.inference.model_folder import ModelFolder
 from tests.app.http.routes.test_batch import send
 from tests.support.pictures import Grey, png
 from tests.support.prometheus import FOLDER, needs_prometheus, watched
@@ -46,11 +47,11 @@ def feed(server: Server, pictures: Grey) -> None:
 
 @needs_prometheus
 @pytest.mark.slow
-def test_drift_raises_an_alert(data_dir: Path) -> None:
+def test_drift_raises_an_alert(data_dir: Path, released: ModelFolder) -> None:
     """Held-out digits match the reference in each statistic. Then the pen runs dry: thin, broken strokes raise
     every index above the alert's threshold, except that of the digits read."""
-    _, held_out = hold_out(load(data_dir, "train"), 5000)
-    digits = held_out.images.numpy()[np.random.default_rng(0).permutation(5000)]
+    _, held_out = hold_out(load(data_dir, "train"), released.manifest.training["data"]["held_out"]["mnist"])
+    digits = held_out.images.numpy()[np.random.default_rng(0).permutation(len(held_out))]
     with running() as server, watched(server) as prometheus:
 
         def index() -> dict[str, float]:

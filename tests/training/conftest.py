@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from app.inference.model_folder import ModelFolder
-from tests.support.small_training import load_early_run, make_similar_run, make_small_parts, write_small_mnist
+from app.inference.networks import Network, build_network
+from tests.support.small_training import SMALL, load_early_run, make_similar_run, make_small_parts, write_small_mnist
 from training.data.mnist import Digits
 from training.data.populations import HeldOut
 from training.export.model_writer import export_cascade, export_run
@@ -53,3 +54,14 @@ def small_cascade(
     """A cascade: that network as the fast one, and a committee of it (seed 0) and a similar one (seed 1)."""
     careful = [early_run, make_similar_run(early_run, 1)]
     return export_cascade(early_run, careful, *small_parts, tmp_path_factory.mktemp("models") / "pair-1.0.0", "1.0.0")
+
+
+@pytest.fixture(scope="session")
+def threes() -> Network:
+    """A network that always says 3. Tests must not change it."""
+    network = build_network(SMALL.architecture, SMALL.config)
+    with torch.no_grad():
+        network.head.weight.zero_()
+        network.head.bias.zero_()
+        network.head.bias[3] = 40
+    return network

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from app.inference.model_folder import ModelFolder
 from tests.support.running import ROOT, run_app
-from tests.support.small_training import make_similar_run, write_small_mnist
+from tests.support.small_training import make_similar_run, vary, write_small_mnist
 from tests.training.commands.running import command, environment, run_here, run_process
 from training.__main__ import COMMANDS, main
 from training.data.mnist import Digits
 from training.data.populations import HeldOut
 from training.export.model_writer import export_run
+from training.recipes import RECIPES
 from training.runs import Run
 
 # Shows the help of every command where none of these packages can be imported.
@@ -67,7 +69,7 @@ def test_from_digits_to_a_model_that_is_served(trained_folder: Path) -> None:
     card = (model / "MODEL_CARD.md").read_text()
     metrics = json.loads((model / "manifest.json").read_text())["metrics"]["test"]["onnxruntime"]
     assert f"| accuracy | {metrics['accuracy']:.2%} ({metrics['errors']} misread)" in card
-    assert len((trained_folder / "docs" / "test-log.csv").read_text().splitlines()) == 3
+    assert len((trained_folder / "models" / "test-log.csv").read_text().splitlines()) == 2
     assert not list(trained_folder.glob("models/*.training"))
     info = json.loads(run_app("info", "--model", str(model)).stdout)
     assert (info["model"]["name"], info["model"]["version"]) == ("small", "1.0.0")
@@ -111,24 +113,31 @@ def test_ctrl_c_keeps_the_last_epoch_which_can_be_resumed_or_used(folder: Path) 
 
 @pytest.mark.slow
 @pytest.mark.training
-def test_a_reference_is_added_by_one_command(trained_folder: Path, tmp_path: Path) -> None:
-    """The command adds a reference to a folder without one. It refuses a model whose training held out nothing."""
-    shutil.copytree(trained_folder, tmp_path, dirs_exist_ok=True)
-    manifest = tmp_path / "models" / "small-1.0.0" / "manifest.json"
-    before = manifest.read_text()
-    values = json.loads(before)
-    assert values.pop("reference")["digits"] == 200
-    manifest.write_text(json.dumps(values))
-    done = run_here(tmp_path, "reference", "models/small-1.0.0")
+def test_a_model_is_trained_with_teachers(folder: Path, small_model: ModelFolder) -> None:
+    """The manifest names them, so that it says how the model came about."""
+    for name in ("one", "other"):
+        shutil.copytree(small_model.folder, folder / "runs" / name)
+    done = run_here(folder, "train", "--recipe", "small", "--teacher", "runs/one", "runs/other", "--output", "runs/m")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "the reference of 200 held-out digits" in done.stdout
-    assert manifest.read_text() == before
-    values["training"]["data"]["held_out"] = 0
-    manifest.write_text(json.dumps(values))
-    done = run_here(tmp_path, "reference", "models/small-1.0.0")
-    assert done.returncode == 1
-    assert "No digits were held out" in done.stderr
-    assert "Traceback" not in done.stderr
+    manifest = json.loads((folder / "runs" / "m" / "manifest.json").read_text())
+    assert manifest["training"]["runs"][0]["recipe"]["teachers"] == ["one", "other"]
+    assert manifest["metrics"]["held_out"]["mnist"]["onnxruntime"]["accuracy"] > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.training
+def test_swiss_digits_are_needed_unless_they_are_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recipe with Swiss digits ends with an error that names --mnist-only, and with that option it trains."""
+    monkeypatch.setitem(RECIPES, "both", vary(name="both", swiss=3))
+    arguments = ("train", "--recipe", "both", "--output", "runs/m")
+    refused = run_here(folder, *arguments)
+    assert refused.returncode == 1
+    assert "--mnist-only" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    done = run_here(folder, *arguments, "--mnist-only")
+    assert (done.returncode, done.stderr) == (0, "")
+    manifest = json.loads((folder / "runs" / "m" / "manifest.json").read_text())
+    assert manifest["training"]["data"] == {"trained_on": 800, "held_out": {"mnist": 200}}
 
 
 @pytest.mark.slow
@@ -180,8 +189,8 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
 def test_the_commands_are_the_documented_ones() -> None:
     """Users type these names."""
     assert [
-        *("train", "cascade", "finetune", "evaluate", "export", "reference", "robustness", "out-of-distribution"),
-        *("compression", "ablation", "model-card"),
+        *("train", "cascade", "finetune", "label-errors", "evaluate", "export", "robustness", "seeds"),
+        *("out-of-distribution", "compression", "ablation", "model-card"),
     ] == NAMES
 
 

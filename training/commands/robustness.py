@@ -1,7 +1,9 @@
 """``robustness``: measures models on digits from other datasets and on corrupted digits."""
 
 import argparse
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from training.commands.options import Subparsers, add_command, add_models
 from training.recipes import FAST
@@ -42,7 +44,10 @@ def run(arguments: argparse.Namespace) -> int:
     ]
     _, held_out = mnist.hold_out(mnist.load(arguments.data_dir, "train"), FAST.hold_out)
     sets = {"held out, unchanged": held_out, "scikit-learn": load_sklearn_digits()}
-    optional = {"USPS": load_usps, "Swiss writers, held out": partial(swiss.load, writers=swiss.HELD_OUT_WRITERS)}
+    optional: dict[str, Callable[[Path], mnist.Digits]] = {
+        "USPS": load_usps,
+        "Swiss writers, held out": partial(swiss.load, writers=swiss.HELD_OUT_WRITERS),
+    }
     for name, load in optional.items():
         try:
             sets[name] = load(arguments.data_dir)

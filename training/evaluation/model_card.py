@@ -190,7 +190,7 @@ def render_test(metrics: dict[str, Any]) -> list[str]:
     """Tabulate the metrics of each engine on the test split, and those of each digit."""
     shipped = metrics["onnxruntime"]
     return [
-        f"On the {shipped['digits']:,} digits of MNIST's test split, which was read once the model was fixed "
+        f"On the {shipped['digits']:,} digits of MNIST's test split "
         "([how a release is chosen](../../docs/training.md)).",
         "",
         *tabulate({ENGINE_TITLES[name]: m for name, m in metrics.items()}),

@@ -52,8 +52,8 @@ MINIMAL_ARGUMENTS = {
     "finetune": ("own", "--output", "m"),
     "model-card": ("m",),
     "out-of-distribution": ("m",),
-    "reference": ("m",),
     "robustness": ("m",),
+    "seeds": ("m", "--into", "n"),
 }
 NAMES = [command.__name__.rpartition(".")[2].replace("_", "-") for command in COMMANDS]
 

@@ -28,7 +28,7 @@ def test_each_version_is_measured(
 ) -> None:
     """Folding changes no reading, int8 makes the file smaller, and every version has its row."""
     monkeypatch.setattr("training.evaluation.compression.ROUNDS", 1)
-    training, held_out = small_parts
+    training, held_out = small_parts[0], small_parts[1].digits
     rows = list(measure_compression(early_run.network, training, held_out))
     assert len(rows) == 3 + 2 * len(PRUNED_SHARES)
     probabilities, _ = predict(early_run.network, held_out.images)

@@ -59,9 +59,9 @@ def test_all_members_read_what_the_first_are_unsure_of(
     graph, images = tmp_path / "g.onnx", small_parts[1].digits.images
     write_graph(committee, graph)
     if int8:
-        quantize(graph, *small_parts, min_agreement=0)
+        quantize(graph, small_parts[0], small_parts[1].digits, min_agreement=0)
     by_all = run_graph(graph, images.numpy())
-    add_early_exit(graph, FIRST, MEMBERS, small_parts[1])
+    add_early_exit(graph, FIRST, MEMBERS, small_parts[1].digits)
     with_exit = run_graph(graph, images.numpy())
     changed = np.abs(with_exit.probabilities - by_all.probabilities).max(axis=1) > 1e-3
     logits = compute_first_logits(committee, images)
@@ -100,5 +100,5 @@ def test_a_committee_that_would_read_differently_is_left_unchanged(
     write_graph(committee, graph)
     before = graph.read_bytes()
     with pytest.raises(ExportError, match="early-exit graph reads"):
-        add_early_exit(graph, FIRST, MEMBERS, small_parts[1])
+        add_early_exit(graph, FIRST, MEMBERS, small_parts[1].digits)
     assert graph.read_bytes() == before

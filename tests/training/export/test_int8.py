@@ -20,7 +20,7 @@ def test_int8_reads_as_fp32_does_and_is_smaller(
     graph = tmp_path / "g.onnx"
     write_graph(early_run.network, graph)
     before, size = run_graph(graph, small_parts[1].digits.images.numpy()), graph.stat().st_size
-    quantize(graph, small_parts[0], small_parts[1])
+    quantize(graph, small_parts[0], small_parts[1].digits)
     after = run_graph(graph, small_parts[1].digits.images.numpy())
     assert (before.probabilities.argmax(1) == after.probabilities.argmax(1)).mean() >= 0.9995
     assert 1e-6 < np.abs(before.probabilities - after.probabilities).max() < 0.3
@@ -35,7 +35,7 @@ def test_the_first_convolution_of_each_committee_member_stays_in_fp32(
     network = build_network("Committee", {"members": [config, {**config, "stem_stride": 1}]}).eval()
     graph = tmp_path / "g.onnx"
     write_graph(network, graph)
-    quantize(graph, *small_parts, min_agreement=0)
+    quantize(graph, small_parts[0], small_parts[1].digits, min_agreement=0)
     nodes = onnx.load(graph).graph.node
     made_by = {output: node for node in nodes for output in node.output}
     convolutions = [node for node in nodes if node.op_type == "Conv"]

@@ -69,12 +69,12 @@ CHANGES: dict[str, Callable[[Grey], Grey]] = {
 
 
 @pytest.fixture(scope="module")
-def pages(data_dir: Path, engine: Engine) -> list[tuple[Grey, int]]:
+def pages(data_dir: Path, released: ModelFolder, engine: Engine) -> list[tuple[Grey, int]]:
     """A thousand held-out digits, each enlarged four times on a light page, and the digit that each is read as."""
     pytest.importorskip("torch")
     from training.data.mnist import hold_out, load
 
-    _, held_out = hold_out(load(data_dir, "train"), 5_000)
+    _, held_out = hold_out(load(data_dir, "train"), released.manifest.training["data"]["held_out"]["mnist"])
     found = []
     for image in held_out.images[:1000].numpy():
         page = np.full((200, 200), 230, np.uint8)
