@@ -4,17 +4,21 @@ import asyncio
 import http
 import logging
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import httptools
-from starlette.types import ASGIApp, Message, Scope
 
 if TYPE_CHECKING:
     from app.server.http_protocol import HttpProtocol
 
 logger = logging.getLogger(__name__)
 
+# The types of ASGI.
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+AsgiApp = Callable[[Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 HIGH_WATER_BYTES = 65_536  # of a body that the app has not received yet; above, the connection is not read
@@ -93,7 +97,7 @@ class Exchange:
         """Cancel the task of a request whose response has not started. Return whether there was one."""
         return not self.response_started and self.task is not None and self.task.cancel(reason)
 
-    async def run(self, app: ASGIApp) -> None:
+    async def run(self, app: AsgiApp) -> None:
         """Answer the request."""
         try:
             await app(self.scope, self.receive, self.send)

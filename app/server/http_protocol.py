@@ -15,12 +15,11 @@ from typing import Any
 
 import httptools
 import uvicorn
-from starlette.types import ASGIApp
 
 from app.http.middleware.auth import HEALTH_PATHS
 from app.http.middleware.request_log import BODY_TOO_SLOW, CLIENT_DISCONNECTED
 from app.http.problems import connection_problem
-from app.server.exchange import STATUS_LINES, Exchange, make_scope
+from app.server.exchange import STATUS_LINES, AsgiApp, Exchange, make_scope
 from app.server.stages import ReceiveTimeouts, Stage, StageClock
 
 HEALTH_CONNECTIONS = 64  # beyond the maximum: they may only ask for health
@@ -54,7 +53,7 @@ class HttpProtocol(asyncio.Protocol):
         max_connections: int = 8192,
         **_: Any,
     ) -> None:
-        self._app: ASGIApp = config.loaded_app
+        self._app: AsgiApp = config.loaded_app
         self._root_path, self._keep_alive_s = config.root_path, config.timeout_keep_alive
         self._server_state, self._app_state = server_state, app_state
         self._service: Any = app_state.get("service")
