@@ -45,6 +45,7 @@ SMALL = replace(
     dirt=0.0,
     junk=0.0,
     variants=0.0,
+    blur=0.0,
     drops_label_errors=False,
     swiss=0,
     autocast=False,

@@ -79,7 +79,10 @@ async def redoc() -> HTMLResponse:
 @router.get("/openapi.json")
 async def openapi(request: Request) -> Response:
     """Serve the OpenAPI document, or 304 if the client has it already."""
-    body = json.dumps(request.app.openapi(), ensure_ascii=False).encode()
+    document = request.app.openapi()
+    if root_path := request.scope["root_path"]:  # of a proxy
+        document = {**document, "servers": [{"url": root_path}]}
+    body = json.dumps(document, ensure_ascii=False).encode()
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {**REVALIDATE, "ETag": etag}
     if etag in request.headers.get("if-none-match", ""):
