@@ -145,7 +145,6 @@ class Exchange:
         data = b""
         if self._head:
             data = self._format_head(self._head, None if more else len(body))
-            self._head, self.response_started = None, True
         elif not self.response_started or self.response_complete:
             raise RuntimeError("A part of a response came before its start or after its end.")
         if self._sends_body:
@@ -156,6 +155,7 @@ class Exchange:
             if self._chunked:
                 body = (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + (b"" if more else b"0\r\n\r\n")
             data += body
+        self._head, self.response_started = None, True
         if data:
             self._connection.write(data)
         if more:
@@ -171,7 +171,8 @@ class Exchange:
         Args:
             length: Of the body, if this is all of it.
         """
-        status, lines, count = message["status"], self._connection.format_default_headers(), 0
+        status, lines, count = message["status"], b"", 0
+        self._chunked, self._missing_bytes = False, None
         for name, value in message.get("headers", ()):
             if name == b"connection":
                 self.keep_alive &= value.lower() != b"close"
@@ -180,7 +181,8 @@ class Exchange:
                     self._missing_bytes = int(value)
                 lines += b"%b: %b\r\n" % (name, value)
                 count += 1
-        if not HEADER_LINES.fullmatch(lines):
+        # The count finds a value that contains a second header.
+        if not HEADER_LINES.fullmatch(lines) or lines.count(b"\n") != count:
             raise RuntimeError("A response has an invalid header.")
         self._sends_body = status not in NO_BODY and self.scope["method"] != "HEAD"
         if self._missing_bytes is None and status not in NO_BODY:
@@ -191,4 +193,9 @@ class Exchange:
                 self._chunked = True
             else:
                 self.keep_alive = False  # the end of the connection is the end of the body
-        return b"".join((STATUS_LINES[status], lines, b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"))
+        return format_head(status, self._connection.format_default_headers() + lines, self.keep_alive)
+
+
+def format_head(status: int, lines: bytes, keep_alive: bool) -> bytes:
+    """Return the head of a response, whose header lines are given."""
+    return b"".join((STATUS_LINES[status], lines, b"\r\n" if keep_alive else b"connection: close\r\n\r\n"))
