@@ -163,7 +163,8 @@ def render_held_out(metrics: dict[str, Any]) -> list[str]:
     """Tabulate the metrics on each population of held-out digits, as shipped."""
     columns = {POPULATION_TITLES.get(name, name): results["onnxruntime"] for name, results in metrics.items()}
     return [
-        "As shipped, on held-out digits. The model was not trained on them, but chosen and calibrated with them.",
+        "As shipped, on digits that the model was not trained on. It was chosen and calibrated with those that "
+        "[Training](#training) names as held out.",
         "",
         *tabulate({f"{title}, {m['digits']:,} digits": m for title, m in columns.items()}),
     ]
