@@ -16,10 +16,10 @@ from typing import Any
 import httptools
 import uvicorn
 
-from app.http.middleware.auth import HEALTH_PATHS
 from app.http.middleware.request_log import BODY_TOO_SLOW, CLIENT_DISCONNECTED
+from app.http.paths import HEALTH_PATHS
 from app.http.problems import connection_problem
-from app.server.exchange import STATUS_LINES, AsgiApp, Exchange, make_scope
+from app.server.exchange import AsgiApp, Exchange, format_head, make_scope
 from app.server.stages import ReceiveTimeouts, Stage, StageClock
 
 HEALTH_CONNECTIONS = 64  # beyond the maximum: they may only ask for health
@@ -75,7 +75,7 @@ class HttpProtocol(asyncio.Protocol):
 
     # The connection
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # no other kind is used
         self._transport = transport
         self._server_state.connections.add(self)  # type: ignore[arg-type]  # any protocol with ``shutdown`` will do
         address, peer = (transport.get_extra_info(name) for name in ("sockname", "peername"))
@@ -89,8 +89,8 @@ class HttpProtocol(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._server_state.connections.discard(self)
         self._drained.set()
-        for exchange in (self._current, *self._waiting):
-            if exchange and not exchange.response_complete:
+        for exchange in (self._due_response, *self._waiting):
+            if exchange:
                 exchange.disconnect(CLIENT_DISCONNECTED)
         self._waiting.clear()
 
@@ -104,8 +104,8 @@ class HttpProtocol(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """Close the connection after the response that is due. uvicorn calls this when it stops."""
-        if self._current and not self._current.response_complete:
-            self._current.keep_alive = False
+        if response := self._due_response:
+            response.keep_alive = False
         else:
             self._transport.close()
 
@@ -117,7 +117,12 @@ class HttpProtocol(asyncio.Protocol):
     @property
     def is_busy(self) -> bool:
         """Whether a request is in progress: its body is arriving, or its response is not complete."""
-        return bool(self._current and not self._current.response_complete) or self._clock.stage is Stage.BODY
+        return self._due_response is not None or self._clock.stage is Stage.BODY
+
+    @property
+    def _due_response(self) -> Exchange | None:
+        """The request that is being answered, if any."""
+        return None if self._current is None or self._current.response_complete else self._current
 
     # Receiving
 
@@ -190,11 +195,11 @@ class HttpProtocol(asyncio.Protocol):
         scope["server"], scope["client"], scope["state"] = self._server, self._client, self._app_state.copy()
         keep_alive &= not (self._only_health or (self._service and self._service.draining))
         exchange = self._receiving = Exchange(self, scope, keep_alive, expects_continue)
-        if self._current is None or self._current.response_complete:
-            self._start(exchange)
-        else:
+        if self._due_response:
             self._waiting.append(exchange)
             self.update_reading()
+        else:
+            self._start(exchange)
 
     def on_body(self, body: bytes) -> None:
         if self._receiving:
@@ -215,14 +220,13 @@ class HttpProtocol(asyncio.Protocol):
         service = self._service
         if service is None or service.shed_request is None or service.draining:
             return False
-        if self._current is not None and not self._current.response_complete:  # an earlier response is due first
+        if self._due_response:  # it must come first
             return False
         refusal = service.shed_request(method, self._url, self._headers, self._client)
         if refusal is None:
             return False
         lines, body = refusal
-        end = b"\r\n" if keep_alive else b"connection: close\r\n\r\n"
-        response = b"".join((STATUS_LINES[503], self.format_default_headers(), lines, end, body))
+        response = format_head(503, self.format_default_headers() + lines, keep_alive) + body
         # In the next iteration of the event loop: libuv keeps reading while much data arrives. Clients that are refused
         # and retry within one iteration would stop all other work for seconds.
         asyncio.get_running_loop().call_soon(self._send_refusal, response, keep_alive)
@@ -291,15 +295,15 @@ class HttpProtocol(asyncio.Protocol):
         self.update_reading()
 
     def _refuse(self, status: int, reason: str) -> None:
-        """Answer what is no valid or complete request, after the responses that are due. Then close the connection."""
+        """Refuse an invalid or incomplete request, after the responses to earlier ones, and close the connection."""
         if self.is_closing or self._refusal:
             return
         self._refusal = connection_problem(status)
         if self._service:
             self._service.metrics.count_rejection(reason)
-        last = self._waiting[-1] if self._waiting else self._current
-        if last and not last.response_complete and last is not self._receiving:
-            return
+        last = self._waiting[-1] if self._waiting else self._due_response
+        if last and last is not self._receiving:
+            return  # on_response_complete sends it
         if self._receiving and not self._receiving.response_complete:  # its body is malformed
             if self._receiving.response_started or self._waiting:
                 self._transport.abort()
@@ -338,10 +342,9 @@ class HttpProtocol(asyncio.Protocol):
             self._transport.abort()
             return
         clock, stage = self._clock, self._clock.stage
-        response_due = self._current is not None and not self._current.response_complete
         if stage is Stage.NONE and clock.received_in_stage:
             stage = Stage.HEAD  # line feeds arrived instead of a request
-        if not self._reading or (stage is Stage.NONE and response_due):
+        if not self._reading or (stage is Stage.NONE and self._due_response):
             clock.restart()
         elif stage is Stage.NONE:
             if clock.elapsed(now) >= self._keep_alive_s and not self._has_unread_bytes():
@@ -355,7 +358,7 @@ class HttpProtocol(asyncio.Protocol):
                     self._transport.close()
                 else:
                     self._refuse(408, "slow")
-        elif clock.is_slow(now) and not (self._current and self._current.cancel(BODY_TOO_SLOW)):
+        elif clock.is_slow(now) and not (self._due_response and self._due_response.cancel(BODY_TOO_SLOW)):
             self._close()  # otherwise the RequestLog middleware sends the 408
 
     def _has_unread_bytes(self) -> bool:

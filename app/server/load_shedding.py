@@ -12,7 +12,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app.errors import OverloadedError
 from app.http.middleware.request_log import get_request_id
-from app.http.path_labels import INFER_LABEL, PICTURE_PATHS, label_path
+from app.http.paths import INFER_LABEL, PICTURE_PATHS, label_path
 from app.http.problems import MEDIA_TYPE, TABLE, make_problem
 from app.inference.admission import TOO_MANY_REQUESTS, Admission
 from app.observability.logging import AccessLog

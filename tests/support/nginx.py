@@ -1,19 +1,18 @@
 """A real nginx as a reverse proxy. Without it, the tests that need it are skipped."""
 
-import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.support.ports import free_port
+from tests.support.proxies import find_command, run_proxy
 from tests.support.running import Server
 
-NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx is not installed (Debian: apt install nginx-light)")
+needs_nginx = pytest.mark.skipif(
+    find_command("nginx") is None, reason="nginx is not installed (Debian: apt install nginx-light)"
+)
 
 
 @contextmanager
@@ -38,11 +37,6 @@ def behind_nginx(server: Server, folder: Path) -> Iterator[str]:
           }}
         }}"""
     )
-    process = subprocess.Popen([str(NGINX), "-c", str(config)], stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}/digits"
-    try:
-        httpx.HTTPTransport(retries=8).handle_request(httpx.Request("GET", f"{url}/livez")).close()
+    with run_proxy("nginx", ["-c", str(config)], f"{url}/livez", folder):
         yield url
-    finally:
-        process.terminate()
-        process.wait()

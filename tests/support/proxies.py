@@ -103,14 +103,21 @@ def behind(name: str, backend: str, folder: Path, idle_s: float = 60) -> Iterato
         idle_s: How long the proxy keeps an idle connection to the service. It must be shorter than the service does.
     """
     port = free_port()
-    command = [str(find_command(name)), *PROXIES[name](folder, port, backend, idle_s)]
+    url = f"http://127.0.0.1:{port}"
+    with run_proxy(name, PROXIES[name](folder, port, backend, idle_s), f"{url}/readyz", folder):
+        yield url
+
+
+@contextmanager
+def run_proxy(name: str, arguments: list[str], health_url: str, folder: Path) -> Iterator[None]:
+    """Run a proxy as soon as it answers 200 at ``health_url``."""
+    command = [str(find_command(name)), *arguments]
     environment = {"HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
     with (folder / "proxy.log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-    url = f"http://127.0.0.1:{port}"
     try:
-        wait_until_it_answers(f"{url}/readyz", folder / "proxy.log")
-        yield url
+        wait_until_it_answers(health_url, folder / "proxy.log")
+        yield
     finally:
         process.terminate()
         process.wait(timeout=20)

@@ -24,15 +24,20 @@ def soil(images: Tensor, share: float, generator: Generator) -> Tensor:
     """
     images = images.clone()
     for add_dirt in (add_lines, add_blots, add_bands, add_grey_paper, add_grain):
-        selected = (torch.rand(len(images), generator=generator, device=images.device) < share).nonzero().squeeze(1)
+        selected = select_share(images, share, generator)
         images[selected] = add_dirt(images[selected], generator)
     return images
+
+
+def select_share(images: Tensor, share: float, generator: Generator) -> Tensor:
+    """Select each picture with this probability. Return the indices of those that are selected."""
+    return (torch.rand(len(images), generator=generator, device=images.device) < share).nonzero().squeeze(1)
 
 
 def blur(images: Tensor, share: float, generator: Generator) -> Tensor:
     """Put a share of the pictures ``float32 (N, 28, 28)`` out of focus: a Gaussian of up to ``MAX_BLUR`` pixels."""
     images = images.clone()
-    selected = (torch.rand(len(images), generator=generator, device=images.device) < share).nonzero().squeeze(1)
+    selected = select_share(images, share, generator)
     count = len(selected)
     if not count:
         return images

@@ -27,13 +27,7 @@ def draw_points(points: Tensor, width: Tensor) -> Tensor:
 def fit_and_centre(pictures: Tensor) -> Tensor:
     """Fit the ink into 20x20 and centre it by mass, as the service does with every picture that it cuts out."""
     count, device = len(pictures), pictures.device
-    is_ink = pictures > 0.3 * pictures.amax(dim=(1, 2), keepdim=True)
-    ends = []
-    for dim in (2, 1):  # x first
-        line = is_ink.any(dim=3 - dim).float()  # (N, 28)
-        first, last = line.argmax(dim=1), IMAGE_SIZE - 1 - line.flip(1).argmax(dim=1)
-        ends.append(torch.stack([first, last], dim=1).float())
-    box = torch.stack(ends)  # (xy, N, first and last)
+    box = find_box(pictures > 0.3 * pictures.amax(dim=(1, 2), keepdim=True))
     zoom = (box[:, :, 1] - box[:, :, 0] + 1).amax(dim=0) / DIGIT_SIZE
     theta = torch.zeros(count, 2, 3, device=device)
     theta[:, 0, 0] = theta[:, 1, 1] = zoom
@@ -47,6 +41,20 @@ def fit_and_centre(pictures: Tensor) -> Tensor:
     rows = (index + shift[:, 1:]).remainder(IMAGE_SIZE)[:, :, None].expand(-1, -1, IMAGE_SIZE)
     columns = (index + shift[:, :1]).remainder(IMAGE_SIZE)[:, None, :].expand(-1, IMAGE_SIZE, -1)
     return placed.gather(1, rows).gather(2, columns).clamp(0, WHITE)
+
+
+def find_box(is_ink: Tensor) -> Tensor:
+    """Return the first and last column and the first and last row with ink: ``float32 (xy, N, first and last)``.
+
+    Args:
+        is_ink: ``bool (N, 28, 28)``.
+    """
+    ends = []
+    for dim in (1, 2):  # x first
+        line = is_ink.any(dim=dim).float()  # (N, 28)
+        first, last = line.argmax(dim=1), IMAGE_SIZE - 1 - line.flip(1).argmax(dim=1)
+        ends.append(torch.stack([first, last], dim=1).float())
+    return torch.stack(ends)
 
 
 def resample(pictures: Tensor, theta: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from app.imaging.digit_image import IMAGE_SIZE
 from app.inference.networks import DIGITS
 from training.augmentation.geometry import WHITE, draw_uniform
-from training.augmentation.strokes import CENTRE, draw_points, fit_and_centre
+from training.augmentation.strokes import CENTRE, draw_points, find_box, fit_and_centre
 from training.data.mnist import Digits
 
 MAX_UPSTROKE = 0.8  # of the height of a 1
@@ -127,7 +127,7 @@ def draw_hooked_nines(digits: Digits, count: int, generator: Generator) -> Tenso
     corners = torch.stack(
         [
             torch.cat([half_x, half_x, half_x * 0.8 - hook * 0.3, half_x - hook - 0.1], dim=1),
-            torch.cat([half_y, 0.6 + drop, 1.1 + drop * 0, 0.95 - drop * 0.5], dim=1),
+            torch.cat([half_y, 0.6 + drop, torch.full_like(drop, 1.1), 0.95 - drop * 0.5], dim=1),
         ],
         dim=2,
     )  # (N, 4, xy): the control points of a cubic Bezier curve
@@ -161,12 +161,8 @@ def line(x1: Tensor, y1: Tensor, x2: Tensor, y2: Tensor) -> Tensor:
 
 def find_ink(pictures: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the first and last row and the first and last column with ink, each ``(N,)``."""
-    is_ink = pictures > WHITE / 2
-    ends = []
-    for dim in (2, 1):
-        has_ink = is_ink.any(dim=dim).float()
-        ends += [has_ink.argmax(dim=1).float(), IMAGE_SIZE - 1 - has_ink.flip(1).argmax(dim=1).float()]
-    return ends[0], ends[1], ends[2], ends[3]
+    columns, rows = find_box(pictures > WHITE / 2)
+    return rows[:, 0], rows[:, 1], columns[:, 0], columns[:, 1]
 
 
 def mean_column(pictures: Tensor, row: Tensor) -> Tensor:

@@ -33,17 +33,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Train and measure the variants that are not in the log yet."""
     from training.console import console
     from training.data.mnist import Digits
-    from training.data.populations import load_held_out, load_training
-    from training.errors import DataError
+    from training.data.populations import load_training, require_held_out
     from training.evaluation.ablation import run_ablation
     from training.recipes import Recipe
     from training.runs import Epoch
     from training.trainer import select_device
 
     device = select_device(arguments.device)
-    held_out = load_held_out(ABLATION_BASE, arguments.data_dir)
-    if held_out is None:
-        raise DataError("The ablation needs held-out digits.")
+    held_out = require_held_out(ABLATION_BASE, arguments.data_dir)
     variants = {name: ABLATION_VARIANTS[name] for name in arguments.variant or ABLATION_VARIANTS}
 
     def print_epoch(name: str, seed: int, epoch: Epoch) -> None:

@@ -67,7 +67,7 @@ def finetune_and_print(arguments: argparse.Namespace, name: str, version: str, c
     from app.settings import released_model
     from training.console import ProgressDisplay, console, print_held_out
     from training.data.populations import load_with_held_out
-    from training.errors import DataError
+    from training.data.swiss import SCANS
     from training.finetune import finetune, read_folder
 
     output: Path = arguments.output
@@ -78,11 +78,11 @@ def finetune_and_print(arguments: argparse.Namespace, name: str, version: str, c
         console.print(f"Skipped {reason}")
     console.print(f"{model.manifest.id}, and {len(own.digits):,} digits from {arguments.digits}")
     with console.status("Reading the digits that the model was trained on…"):
-        try:
-            known, known_held_out = load_with_held_out(FAST, arguments.data_dir)
-        except DataError as error:
-            console.print(f"{error} The model may forget how Swiss digits look.")
-            known, known_held_out = load_with_held_out(replace(FAST, swiss=0), arguments.data_dir)
+        recipe = FAST
+        if not (scans := arguments.data_dir / SCANS).is_file():
+            console.print(f"{scans} is missing. The model may forget how Swiss digits look.")
+            recipe = replace(FAST, swiss=0)
+        known, known_held_out = load_with_held_out(recipe, arguments.data_dir)
     with ProgressDisplay() as display:
         new_model = finetune(
             model,

@@ -56,12 +56,7 @@ def load_training(recipe: Recipe, data_dir: Path) -> Digits:
     Raises:
         DataError: A data set is missing.
     """
-    parts = []
-    if recipe.swiss:
-        try:
-            parts = [swiss.load(data_dir, swiss.TRAINING_WRITERS)] * recipe.swiss
-        except DataError as error:
-            raise DataError(f"{error} To train without it, use --mnist-only.") from None
+    parts = [swiss.load(data_dir, swiss.TRAINING_WRITERS)] * recipe.swiss if recipe.swiss else []
     digits = mnist.load(data_dir, "train")
     kept, _ = mnist.split_indices(digits, recipe.hold_out)
     if recipe.drops_label_errors:
@@ -100,10 +95,19 @@ def load_with_held_out(recipe: Recipe, data_dir: Path) -> tuple[Digits, HeldOut]
     Raises:
         DataError: The recipe holds out no digits, or a data set is missing.
     """
-    training, held_out = load_for_recipe(recipe, data_dir)
-    if not held_out:
+    return load_training(recipe, data_dir), require_held_out(recipe, data_dir)
+
+
+def require_held_out(recipe: Recipe, data_dir: Path) -> HeldOut:
+    """Load the digits that a recipe holds out.
+
+    Raises:
+        DataError: The recipe holds out no digits, or a data set is missing.
+    """
+    held_out = load_held_out(recipe, data_dir)
+    if held_out is None:
         raise DataError(f"This command needs held-out digits, but the recipe {recipe.name} holds out none.")
-    return training, held_out
+    return held_out
 
 
 def join(*parts: Digits) -> Digits:

@@ -16,6 +16,7 @@ from training.errors import DataError
 
 TRAINING_WRITERS = tuple(f"{number:04}" for number in range(1, 10))
 HELD_OUT_WRITERS = ("0010", "0011", "0012")
+SCANS = Path("swiss") / "scans.zip"  # in the data folder
 MAX_PIXELS = 1_000_000  # of one scan; they have about 95x95
 
 
@@ -28,9 +29,12 @@ def read_scans(data_dir: Path, writers: Collection[str]) -> Iterator[tuple[str, 
     Raises:
         DataError: The file is missing.
     """
-    path = data_dir / "swiss" / "scans.zip"
+    path = data_dir / SCANS
     if not path.is_file():
-        raise DataError(f"{path} is missing. It is the collection kensanata/numbers (CC0), as WRITER/DIGIT/*.png.")
+        raise DataError(
+            f"{path} is missing. It is the collection kensanata/numbers (CC0), as WRITER/DIGIT/*.png. "
+            "`train --mnist-only` does without it."
+        )
     with ZipFile(path) as archive:
         for name in sorted(archive.namelist()):
             writer = name[:4]

@@ -119,7 +119,7 @@ def fit_cascade(fast: Scores, careful: Scores, held_out: HeldOut) -> Cascade:
 
     A lower gate seems to cost no accuracy on held-out digits, but too few of them are misread to show the cost. The
     gate passes on more than twice as many digits for typicality as the thresholds refuse for it, because the committee
-    knows better what is not a digit.
+    is better at telling what is not a digit.
     """
     gate = Thresholds(
         confidence=quantile_rounded_down(fast.probabilities.max(axis=1), GATE_CONFIDENCE_SHARE, held_out.weights),

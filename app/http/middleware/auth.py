@@ -12,12 +12,9 @@ from pathlib import Path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import DigitserveError, StartupError, UnauthorizedError, UnknownHostError
-from app.http.path_labels import label_path
+from app.http.paths import HEALTH_PATHS, METRICS_PATHS, PAGE_PATHS, label_path
 from app.http.problems import problem_response
 
-HEALTH_PATHS = frozenset({"/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"})
-METRICS_PATHS = frozenset({"/metrics"})
-PAGE_PATHS = frozenset({"/", "/docs", "/redoc", "/openapi.json", "/favicon.ico", "/redoc/logo-mini.svg"})
 ASSETS_PREFIX = "/assets/"
 SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -42,14 +39,14 @@ class Auth:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (error := self.check(scope)):
-            scope["path_label"] = label_path(scope["path"].removeprefix(scope["root_path"]))
+            scope["path_label"] = label_path(get_path(scope))
             await problem_response(scope, error)(scope, receive, send)
             return
         await self.app(scope, receive, send)
 
     def check(self, scope: Scope) -> DigitserveError | None:
         """Return the error that refuses a request, or None if it may pass."""
-        path = scope["path"].removeprefix(scope["root_path"])
+        path = get_path(scope)
         hosts = [value for name, value in scope["headers"] if name == b"host"]
         if self.hosts and path not in HEALTH_PATHS and not (len(hosts) == 1 and self.is_known_host(hosts[0])):
             return UnknownHostError("This service does not serve that host.")
@@ -72,6 +69,11 @@ class Auth:
             name == known or (known.startswith("*.") and (name == known[2:] or name.endswith(known[1:])))
             for known in self.hosts
         )
+
+
+def get_path(scope: Scope) -> str:
+    """Return the path without the prefix of a proxy."""
+    return str(scope["path"].removeprefix(scope["root_path"]))
 
 
 def get_header(scope: Scope, wanted: bytes) -> bytes:

@@ -50,7 +50,8 @@ class RequestLog:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = [*message.get("headers", ()), (b"x-request-id", id_header)]
-                message["headers"] = headers + [each for each in DEFAULT_HEADERS if not has_header(headers, each[0])]
+                names = {name for name, _ in headers}
+                message["headers"] = headers + [header for header in DEFAULT_HEADERS if header[0] not in names]
             await send(message)
 
         self.metrics.in_flight += 1
@@ -76,11 +77,6 @@ class RequestLog:
                 self.log.write(
                     client[0] if client else "-", scope["method"], scope["path"], status, seconds, request_id, trace_id
                 )
-
-
-def has_header(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> bool:
-    """Return whether a header is there. Its name must be in lower case."""
-    return any(name == wanted for name, _ in headers)
 
 
 def get_request_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import __version__
-from app.http.middleware.auth import HEALTH_PATHS, METRICS_PATHS
 from app.http.middleware.request_log import bounded_method, path_label
+from app.http.paths import HEALTH_PATHS, METRICS_PATHS
 from app.observability.logging import MAX_PATH_CHARACTERS
 from app.observability.tracing import Trace
 

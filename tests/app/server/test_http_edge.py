@@ -127,7 +127,7 @@ def test_http_1_0_needs_no_host(server: Server) -> None:
 
 
 def test_garbage_after_a_request_does_not_replace_its_answer(server: Server) -> None:
-    """The request is answered. Then comes a 400 for what is no request, and the connection closes."""
+    """The request gets its answer. The garbage gets a 400, and the connection closes."""
     received = exchange(server, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n\0\0garbage\r\n\r\n")
     assert statuses(received) == [200, 400]
 

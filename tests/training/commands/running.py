@@ -7,6 +7,7 @@ import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -73,3 +74,14 @@ def run_here(folder: Path, *arguments: str) -> Done:
         except SystemExit as end:  # the command line is wrong
             returncode = int(end.code or 0)
     return Done(returncode, stdout.getvalue(), stderr.getvalue())
+
+
+def run_interrupted(folder: Path, module: ModuleType, function: str, *arguments: str) -> Done:
+    """Run a command as ``run_here`` does. Ctrl-C arrives when it calls a function of a module."""
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, function, interrupt)
+        return run_here(folder, *arguments)

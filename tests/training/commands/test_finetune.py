@@ -8,8 +8,8 @@ from app.inference import model_folder
 from app.inference.model_folder import ModelFolder
 from tests.support.pictures import Grey, png
 from tests.support.small_training import SMALL, vary
-from tests.training.commands.running import run_here
-from training import finetune
+from tests.training.commands.running import run_here, run_interrupted
+from training import finetune, trainer
 from training.commands import finetune as command
 
 
@@ -43,18 +43,10 @@ def test_it_says_what_it_skips_and_what_it_gains(arguments: tuple[str, ...], fol
 
 @pytest.mark.slow
 @pytest.mark.training
-def test_ctrl_c_keeps_the_networks_that_are_trained(
-    arguments: tuple[str, ...], folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ctrl_c_keeps_the_networks_that_are_trained(arguments: tuple[str, ...], folder: Path) -> None:
     """The command says how to continue. Repeated, it starts nothing anew without being told so; with --resume it
     does not train again what is trained."""
-
-    def interrupt(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(finetune, "export_run", interrupt)
-        done = run_here(folder, *arguments)
+    done = run_interrupted(folder, finetune, "export_run", *arguments)
     assert done.returncode == 130
     assert "What is done is saved in mine-1.0.0.training" in done.stdout
     assert "--resume" in done.stdout
@@ -63,24 +55,15 @@ def test_ctrl_c_keeps_the_networks_that_are_trained(
     assert refused.returncode == 1
     assert "Continue it with --resume" in refused.stderr
 
-    with monkeypatch.context() as patch:
-        patch.setattr("training.trainer.prepare_batch", interrupt)
-        resumed = run_here(folder, *arguments, "--resume")
+    resumed = run_interrupted(folder, trainer, "prepare_batch", *arguments, "--resume")
     assert (resumed.returncode, resumed.stderr) == (0, "")
     assert model_folder.load(folder / "mine-1.0.0").manifest.training["finished"]
     assert not (folder / "mine-1.0.0.training").exists()
 
 
-def test_ctrl_c_before_the_first_epoch_leaves_nothing(
-    arguments: tuple[str, ...], folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ctrl_c_before_the_first_epoch_leaves_nothing(arguments: tuple[str, ...], folder: Path) -> None:
     """The command says so, and can be repeated as it is."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("training.trainer.prepare_batch", interrupt)
-    done = run_here(folder, *arguments)
+    done = run_interrupted(folder, trainer, "prepare_batch", *arguments)
     assert done.returncode == 130
     assert "Nothing is saved" in done.stdout
     assert not list(folder.glob("mine*"))

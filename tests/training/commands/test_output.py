@@ -8,7 +8,7 @@ import pytest
 from app.inference import model_folder
 from app.inference.model_folder import ModelFolder
 from app.settings import released_model
-from tests.training.commands.running import run_here
+from tests.training.commands.running import run_here, run_interrupted
 from training.commands import train
 from training.data.mnist import Digits
 from training.data.populations import HeldOut
@@ -106,16 +106,10 @@ def test_with_force_a_model_is_replaced_and_a_crash_is_in_nobodys_way(folder: Pa
 
 @pytest.mark.slow
 @pytest.mark.training
-def test_a_run_is_resumed_in_its_own_folder_without_force(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_resumed_in_its_own_folder_without_force(folder: Path) -> None:
     """--force is about the model folder. Ctrl-C during the export keeps the run as well, and prints how to resume."""
     arguments = ("train", "--recipe", "small", "--output", "runs/m")
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(train, "export_and_print", interrupt)
-        done = run_here(folder, *arguments)
+    done = run_interrupted(folder, train, "export_and_print", *arguments)
     assert done.returncode == 130
     assert "To continue: repeat the command with --resume" in done.stdout
 

@@ -64,7 +64,7 @@ def test_health_metrics_and_pages_are_open(locked: Server) -> None:
 
 
 def test_a_refusal_is_counted_under_its_path(locked: Server) -> None:
-    """401s are counted under the path that was asked for. Paths that are not ours stay together."""
+    """A 401 is counted under its path. Unknown paths share one label."""
     httpx.post(f"{locked.url}/read")
     httpx.post(f"{locked.url}/made-up")
     metrics = httpx.get(f"{locked.url}/metrics").text
