@@ -53,6 +53,6 @@ USER 10001:10001
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
-  CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f\"http://127.0.0.1:{os.environ['DIGITS_PORT']}/readyz\", timeout=2)"]
+  CMD ["python", "-m", "app.cli.health_check"]
 ENTRYPOINT ["digitserve"]
 CMD ["serve"]

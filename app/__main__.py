@@ -34,7 +34,8 @@ def main(values: Sequence[str] | None = None) -> int:
     except ValidationError as error:
         for fault in error.errors(include_url=False):
             name = ".".join(str(part) for part in fault["loc"])
-            fail(2, f"setting {name} (DIGITS_{name.upper()}): {fault['msg']}")
+            where = f"setting {name} (DIGITS_{name.upper()}): " if name else ""  # some concern two settings
+            fail(2, where + fault["msg"].removeprefix("Value error, "))
         return 2
     except StartupError as error:
         return fail(3, str(error))

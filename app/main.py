@@ -5,8 +5,8 @@ the scheduler, be ready. If a step fails, the service stops with a one-line erro
 """
 
 import asyncio
-import gc
 import logging
+import os
 import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,6 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 import app
-from app.errors import StartupError
 from app.http.fast_path import FastPath
 from app.http.middleware.auth import Auth, parse_list, read_keys
 from app.http.middleware.methods import Methods
@@ -38,7 +37,7 @@ from app.inference.hot_reload import HotReloader, ReloadReport
 from app.inference.loaded_model import LoadedModel, ModelOptions, load_model
 from app.observability.logging import AccessLog
 from app.observability.metrics import Metrics
-from app.observability.tracing import close_provider, open_provider
+from app.observability.tracing import close_provider
 from app.server.load_shedding import LoadShedder
 from app.server.sighup import SighupHandler
 from app.settings import Settings
@@ -48,10 +47,6 @@ if TYPE_CHECKING:  # not in the base install
 
 logger = logging.getLogger(__name__)
 
-# Number of new objects that starts a garbage collection. A busy event loop reaches Python's default of 700 in one
-# iteration. Under overload, with thousands of connections whose objects live long, collections cost a third of the
-# throughput.
-GC_THRESHOLD = 20_000
 FLUSH_INTERVAL_S = 0.5  # between two updates of the metrics
 EXPOSED_HEADERS = ["X-Request-ID", "Server-Timing", "Retry-After"]  # readable by pages of other origins
 
@@ -60,15 +55,6 @@ class LifespanState(TypedDict):
     """What the lifespan passes to each request in ``request.state``."""
 
     service: ServiceState
-
-
-def from_environment() -> ASGIApp:
-    """Create the app in a worker process, which reads its settings from the environment."""
-    try:
-        return create_app(Settings(), open_provider())
-    except StartupError as error:
-        logger.error("%s", error)
-        sys.exit(3)  # uvicorn's exit status for a worker whose app did not start
 
 
 def create_app(settings: Settings, tracer_provider: "TracerProvider | None" = None) -> ASGIApp:
@@ -82,12 +68,13 @@ def create_app(settings: Settings, tracer_provider: "TracerProvider | None" = No
         StartupError: A setting names a file that cannot be used.
     """
     metrics = Metrics()
-    log = AccessLog() if settings.log_level in ("info", "debug") else None
+    # Standard output is None if the process was started without one.
+    log = AccessLog(sys.__stdout__) if sys.__stdout__ and settings.log_level in ("info", "debug") else None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[LifespanState]:
         engine_health = EngineHealth(
-            lambda: service.model.read_golden_digits(), settings.fault_s, on_change=metrics.ready.set
+            lambda: service.model.read_golden_digits(), settings.fault_s, end_process, on_change=metrics.ready.set
         )
         load = partial(
             load_model, settings.model, model_options(settings), engine_health.report_failure, metrics.observe_batch
@@ -116,9 +103,6 @@ def create_app(settings: Settings, tracer_provider: "TracerProvider | None" = No
             reloader = HotReloader(model, load, swap, report)
             SighupHandler(reloader.request).install()
             flushing = asyncio.create_task(flush_metrics(service))
-            gc.collect()
-            gc.set_threshold(GC_THRESHOLD)
-            gc.freeze()  # full collections skip the objects that exist now, which saves 50 ms
             metrics.ready.set(1)
             logger.info("%s is ready on %s (%s)", model.id, model.engine.name, model.engine.device)
             try:
@@ -131,6 +115,8 @@ def create_app(settings: Settings, tracer_provider: "TracerProvider | None" = No
                 metrics.flush()
                 if tracer_provider:
                     await close_provider(tracer_provider)
+                if log:
+                    log.close()
 
     service_app = FastAPI(
         title="digitserve",
@@ -195,9 +181,18 @@ def count_model(metrics: Metrics, model: LoadedModel) -> None:
     metrics.set_model(model.name, model.version, model.folder.sha256, model.folder.manifest.reference)
 
 
+def end_process(status: int) -> None:
+    """End the process at once, but not before the log says why."""
+    logging.shutdown()
+    os._exit(status)
+
+
 async def flush_metrics(service: ServiceState) -> None:
     """Update the metrics regularly, because each worker reports the metrics of all workers."""
     while True:
-        service.update_queue_size()
-        service.metrics.flush()
+        try:
+            service.update_queue_size()
+            service.metrics.flush()
+        except Exception:
+            logger.exception("the metrics could not be updated")
         await asyncio.sleep(FLUSH_INTERVAL_S)

@@ -6,7 +6,6 @@ accepts the arguments of the normal command line, and these environment variable
 
     FAULTY_SLOW_MS         milliseconds added to each batch, which then runs in a thread
     FAULTY_FILE            while this file exists, the engine misbehaves: "error" raises, "nan" returns NaN
-    FAULTY_KEEP_ALIVE_S    seconds after which an idle connection is closed, instead of 5
     FAULTY_RATE_WINDOW_S   seconds over which the upload rate is averaged, instead of 10
 """
 
@@ -72,8 +71,6 @@ def shorten_limits(settings: Settings) -> dict[str, Any]:
         window_s = float(os.environ["FAULTY_RATE_WINDOW_S"])
         timeouts = replace(protocol.keywords["timeouts"], rate_window_s=window_s)
         options["http"] = partial(protocol, timeouts=timeouts)
-    if "FAULTY_KEEP_ALIVE_S" in os.environ:
-        options["timeout_keep_alive"] = float(os.environ["FAULTY_KEEP_ALIVE_S"])
     return options
 
 

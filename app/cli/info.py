@@ -2,8 +2,7 @@
 
 import argparse
 
-from app.cli.settings_flags import add_flags, given_settings
-from app.settings import Settings
+from app.cli.settings_flags import add_flags, read_settings
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -24,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
         StartupError: The model or the engine cannot be loaded.
         ValidationError: A setting is invalid.
     """
-    settings = Settings(**given_settings(arguments))
+    settings = read_settings(arguments)
 
     from app.http.routes.health import describe_service
     from app.inference import model_folder

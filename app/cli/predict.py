@@ -12,9 +12,8 @@ from app.cli.console import fail
 from app.cli.image_files import ImageFile, find_image_files
 from app.cli.progress import Progress
 from app.cli.results import Format, Outcome, Output, open_output
-from app.cli.settings_flags import add_flags, given_settings
+from app.cli.settings_flags import add_flags, given_settings, read_settings
 from app.errors import DigitserveError, ServiceError, UsageError
-from app.settings import Settings
 
 OnOutcomes = Callable[[Sequence[Outcome]], None]
 OnWait = Callable[[str], None]  # gets the reason for a wait
@@ -215,7 +214,7 @@ def make_local_reader(arguments: argparse.Namespace) -> Reader:
 
     if arguments.api_key:
         raise UsageError("--api-key needs --url")
-    settings = Settings(**given_settings(arguments))
+    settings = read_settings(arguments)
     model = model_folder.load(settings.model)
     engine = open_engine(model, settings.engine, settings.device, settings.threads, settings.network)
     thresholds = model.manifest.thresholds(engine.name, settings.network)

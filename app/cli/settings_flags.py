@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from app.errors import StartupError
 from app.settings import Settings
 
 
@@ -23,3 +24,18 @@ def add_flags(parser: "argparse.ArgumentParser | argparse._ArgumentGroup", *name
 def given_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the settings that were given as flags."""
     return {name: getattr(arguments, name) for name in Settings.model_fields if hasattr(arguments, name)}
+
+
+def read_settings(arguments: argparse.Namespace) -> Settings:
+    """Read the settings from the flags, the environment, ``.env`` and the defaults.
+
+    Raises:
+        StartupError: ``.env`` cannot be read.
+        ValidationError: A setting is invalid.
+    """
+    try:
+        return Settings(**given_settings(arguments))
+    except UnicodeDecodeError:
+        raise StartupError(".env is not UTF-8 text") from None
+    except OSError as error:
+        raise StartupError(f".env cannot be read: {error.strerror}") from None

@@ -10,8 +10,6 @@ import os
 import time
 from collections.abc import Callable
 
-from app.errors import DigitserveError
-
 logger = logging.getLogger(__name__)
 
 PROBE_INTERVAL_S = 1.0
@@ -22,7 +20,7 @@ class EngineHealth:
     """Whether the engine works.
 
     Args:
-        probe: Lets the engine read its golden digits. Raises a DigitserveError if it cannot. Called in a thread.
+        probe: Lets the engine read its golden digits. Raises an exception if it cannot. Called in a thread.
         max_failing_s: How many seconds the engine may keep failing.
         end_process: Called with the exit status after that time.
         on_change: Called with 0 when the engine fails and with 1 when it works again.
@@ -64,7 +62,8 @@ class EngineHealth:
                 # Not wait_for: on Python 3.11 it ignores a cancellation that arrives together with the result.
                 async with asyncio.timeout(self._max_failing_s):
                     await asyncio.to_thread(self._probe)
-            except (DigitserveError, TimeoutError):
+            except Exception as error:
+                logger.warning("the engine still fails (%s)", type(error).__name__)
                 if time.monotonic() - since >= self._max_failing_s:
                     logger.critical("the engine has failed for %g s; this process ends", self._max_failing_s)
                     self._end_process(EXIT_STATUS)

@@ -57,17 +57,17 @@ class HotReloader:
     async def _run(self) -> None:
         while self._requested:
             self._requested = False
-            await self._reload()
+            try:
+                await self._reload()
+            except StartupError as error:
+                self._report_failure(f"refused the new model: {error}")
+            except Exception as error:  # such as too little memory; the next attempt may succeed
+                self._report_failure(f"could not load the new model: {type(error).__name__}: {error}", error)
         self._running = None
 
     async def _reload(self) -> None:
         old = self._model
-        try:
-            new = await asyncio.to_thread(self._load)
-        except StartupError as error:
-            logger.error("refused the new model; %s still serves: %s", old.id, error)
-            self._report("failed", "The new model was refused. The log says why.")
-            return
+        new = await asyncio.to_thread(self._load)
         if new.folder.sha256 == old.folder.sha256:
             logger.info("the model is still %s", old.id)
             self._report("unchanged", f"The model is still {old.id}.")
@@ -82,8 +82,15 @@ class HotReloader:
         retiring.add_done_callback(self._retiring.discard)
 
     async def _retire(self, model: LoadedModel) -> None:
-        await model.wait_until_unused()
-        await model.scheduler.close()
+        try:
+            await model.wait_until_unused()
+            await model.scheduler.close()
+        except Exception:
+            logger.exception("could not close %s", model.id)
+
+    def _report_failure(self, reason: str, error: Exception | None = None) -> None:
+        logger.error("%s still serves: %s", self._model.id, reason, exc_info=error)
+        self._report("failed", "The new model was refused. The log says why.")
 
     def _report(self, outcome: Literal["taken", "unchanged", "failed"], detail: str) -> None:
         self._on_report(ReloadReport(outcome, datetime.now(UTC).isoformat(timespec="seconds"), detail))

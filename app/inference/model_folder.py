@@ -138,6 +138,8 @@ class Manifest(ManifestPart):
 
     @model_validator(mode="after")
     def check_consistency(self) -> "Manifest":
+        if not isinstance(self.training.get("runs"), list):
+            raise ValueError("training has no list of runs")
         if missing := {"onnxruntime", "torch"} - set(self.calibration):
             raise ValueError(f"no calibration for {', '.join(sorted(missing))}")
         for network in self.networks.values():
@@ -213,5 +215,5 @@ def read_file(path: Path) -> bytes:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write ``manifest.json`` in one step, so that it is never incomplete."""
     partial = folder / f".{MANIFEST}.{os.getpid()}"
-    partial.write_text(manifest.model_dump_json(indent=1) + "\n")
+    partial.write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
     partial.replace(folder / MANIFEST)

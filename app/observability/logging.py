@@ -1,17 +1,17 @@
 """The log: readable text on a terminal, otherwise one JSON object per line. It never contains anything of an upload.
 
 The access log does not use the standard library's logging, because a ``LogRecord`` costs as much as reading a digit.
-Lines that are written in the same iteration of the event loop are written to the stream at once.
+Neither ever waits for whoever reads it.
 """
 
-import asyncio
 import json
 import logging
 import sys
 import time
-from contextlib import suppress
 from functools import lru_cache
 from typing import Any, TextIO
+
+from app.observability.line_writer import LineWriter
 
 MAX_PATH_CHARACTERS = 200  # of a path in the log
 
@@ -31,6 +31,26 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line)
 
 
+class LineHandler(logging.Handler):
+    """A handler of the standard library that never waits for the reader of standard error."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._writer = LineWriter(sys.stderr.fileno())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        try:
+            self._writer.write(self.format(record) + "\n")
+        except Exception:
+            self.handleError(record)
+
+    def close(self) -> None:
+        """Write the records that wait. ``logging.shutdown`` calls this, at the end of the process if not before."""
+        self._writer.close()
+        super().close()
+
+
 def log_config(level: str) -> dict[str, Any]:
     """Return the configuration of the standard library's logging, for our loggers and uvicorn's alike."""
     return {
@@ -38,11 +58,11 @@ def log_config(level: str) -> dict[str, Any]:
         "disable_existing_loggers": False,
         "formatters": {
             "json": {"()": JsonFormatter},
-            "text": {"()": "uvicorn.logging.DefaultFormatter", "fmt": "%(levelprefix)s %(message)s"},
+            "text": {"format": "%(levelname)s: %(message)s"},
         },
         "handlers": {
             "stderr": {
-                "class": "logging.StreamHandler",
+                "()": LineHandler,
                 "formatter": "text" if sys.stderr.isatty() else "json",
             }
         },
@@ -61,12 +81,11 @@ def log_config(level: str) -> dict[str, Any]:
 
 
 class AccessLog:
-    """Writes a line for each request."""
+    """Writes a line for each request to a stream, past the stream's own buffer."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stdout
-        self._as_text = self._stream.isatty()
-        self._lines: list[str] = []
+    def __init__(self, stream: TextIO) -> None:
+        self._as_text = stream.isatty()
+        self._writer = LineWriter(stream.fileno())
 
     def write(
         self,
@@ -78,7 +97,7 @@ class AccessLog:
         request_id: str,
         trace_id: str | None = None,
     ) -> None:
-        """Write the line of a request, in the next iteration of the event loop.
+        """Write the line of a request.
 
         Args:
             client: Its address.
@@ -104,17 +123,11 @@ class AccessLog:
                 f'"method": {quote(method)}, "path": {quote(path)}, "status": {status}, "ms": {seconds * 1e3:.3f}, '
                 f'"request_id": "{request_id}"{trace}}}\n'
             )
-        if not self._lines:
-            asyncio.get_running_loop().call_soon(self.flush)
-        self._lines.append(line)
+        self._writer.write(line)
 
-    def flush(self) -> None:
-        """Write the collected lines to the stream. If that fails because the disk is full, the lines are lost."""
-        if self._lines:
-            lines, self._lines = self._lines, []
-            with suppress(OSError):
-                self._stream.write("".join(lines))
-                self._stream.flush()
+    def close(self) -> None:
+        """Write the lines that wait."""
+        self._writer.close()
 
 
 def format_time(seconds: float) -> str:

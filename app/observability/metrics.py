@@ -20,6 +20,7 @@ from app.errors import StartupError
 from app.inference.model_folder import Reference
 from app.observability.input_statistics import BOUNDS, InputStatistics
 from app.observability.instruments import BatchHistogram, ReferenceCollector
+from app.observability.line_writer import LineWriter
 
 DURATION_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 BATCH_SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
@@ -59,7 +60,7 @@ class Metrics:
         self._seconds = BatchHistogram(
             "http_request_duration_seconds",
             "Time from the headers of a request to the end of its answer.",
-            ["path"],
+            "path",
             buckets=DURATION_BUCKETS_S,
             registry=self.registry,
         )
@@ -124,6 +125,10 @@ class Metrics:
         )
         self._current_model: Gauge | None = None
         self._reloads = Counter("digits_model_reloads", "Checks for a new model.", ["outcome"], registry=self.registry)
+        self._lost_log_lines = Counter(
+            "digits_log_lines_dropped", "Lines that nobody read in time from the log.", registry=self.registry
+        )
+        self._lost_before = 0
         # What has happened since the last flush.
         self._new_requests: defaultdict[tuple[str, str, int], list[float]] = defaultdict(list)  # the seconds of each
         self._new_predictions: Tally[tuple[int | None, bool]] = Tally()
@@ -199,7 +204,7 @@ class Metrics:
         for (method, path, status), seconds in self._new_requests.items():
             self._requests.labels(method, path, str(status)).inc(len(seconds))
             if status not in REFUSED:
-                self._seconds.labels(path).observe_all(np.array(seconds))
+                self._seconds.observe_all(np.array(seconds), path)
         for prediction, count in self._new_predictions.items():
             self._prediction_counters[prediction].inc(count)
         for reason, count in self._new_rejections.items():
@@ -216,6 +221,8 @@ class Metrics:
             sizes, batch_seconds = np.array(self._new_batches).T
             self._batch_size.observe_all(sizes)
             self._inference_seconds.observe_all(batch_seconds)
+        self._lost_log_lines.inc(LineWriter.dropped - self._lost_before)
+        self._lost_before = LineWriter.dropped
         for by_labels in (self._new_requests, self._new_predictions, self._new_rejections):
             by_labels.clear()
         for new in (self._new_inputs, self._new_input_batches, self._new_queue_seconds, self._new_batches):

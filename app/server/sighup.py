@@ -16,8 +16,8 @@ class SighupHandler:
 
     def __init__(self, reload: Callable[[], None]) -> None:
         self._reload = reload
-        ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN  # nohup does this
-        self._had_terminal = not ignored and has_terminal()
+        handled = hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN  # nohup ignores it
+        self._had_terminal = handled and has_terminal()
 
     def __call__(self) -> None:
         if self._had_terminal and not has_terminal():
@@ -27,8 +27,9 @@ class SighupHandler:
 
     def install(self) -> None:
         """Handle SIGHUP from now on. Does nothing outside the main thread of a Unix process."""
-        with suppress(NotImplementedError, RuntimeError, ValueError):
+        with suppress(AttributeError, NotImplementedError, RuntimeError, ValueError):
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # a supervisor blocks it until here
 
 
 def has_terminal() -> bool:

@@ -93,7 +93,7 @@ def test_the_image_is_configured_and_small(container: str) -> None:
     assert config["User"] == "10001:10001"
     assert list(config["ExposedPorts"]) == ["8000/tcp"]
     assert config["StopSignal"] == "SIGTERM"
-    assert "readyz" in docker["Healthcheck"]["Test"][-1]
+    assert "health_check" in docker["Healthcheck"]["Test"][-1]
     sizes = {
         image["names"][0]: image["size"] for image in json.loads(run_buildah("images", "--json")) if image.get("names")
     }

@@ -9,8 +9,8 @@ HEAD = """\
 # Settings
 
 Every setting is an environment variable and a flag of `digitserve serve`. A flag overrides the environment, the
-environment overrides a `.env` file, and that overrides the default. The defaults suit one process on one core that only
-the local machine can reach.
+environment overrides a `.env` file, and that overrides the default. An empty variable counts as unset. The defaults
+suit one process on one core that only the local machine can reach.
 
 This table is generated from [app/settings.py](../app/settings.py). Do not edit it: run
 `python -m tests.support.settings_page > docs/settings.md`. [Operating](operating.md) explains how the limits work

@@ -43,7 +43,7 @@ def write_card(model: ModelFolder, digits: Digits | None) -> Path:
     for name, figure in plots.items():
         figure.savefig(model.folder / name, dpi=110, facecolor="white", metadata={"Software": None})
     card = model.folder / "MODEL_CARD.md"
-    card.write_text(render_card(model.manifest, set(plots)))
+    card.write_text(render_card(model.manifest, set(plots)), encoding="utf-8")
     return card
 
 

@@ -96,7 +96,7 @@ def read_keys(setting: str) -> frozenset[bytes]:
     words = [word.strip() for word in setting.split(",")]
     if not all(SHA256.fullmatch(word) for word in words):
         try:
-            lines = Path(setting).read_text().splitlines()
+            lines = Path(setting).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
             raise StartupError(

@@ -72,7 +72,7 @@ async def docs(request: Request) -> Response:
 async def redoc() -> HTMLResponse:
     """Serve ReDoc. It adds its styles to the page, which a nonce allows, and builds its search index in a worker."""
     nonce = secrets.token_urlsafe(16)
-    page = (STATIC / "redoc.html").read_text().replace("{nonce}", nonce)
+    page = (STATIC / "redoc.html").read_text(encoding="utf-8").replace("{nonce}", nonce)
     return HTMLResponse(page, headers=security_headers(style_src=f"'self' 'nonce-{nonce}'", worker_src="blob:"))
 
 

@@ -94,3 +94,26 @@ def test_many_failures_start_one_series_of_probes() -> None:
     asyncio.run(fail_often())
     assert len(probes) == 2
     assert probes[1] - probes[0] >= 0.1
+
+
+def test_any_exception_of_a_probe_is_a_failure() -> None:
+    """Probing goes on until the engine works, whatever the probe raises."""
+
+    async def probe_thrice() -> None:
+        outcomes = iter([RuntimeError("CUDA error"), MemoryError(), None])
+        works = asyncio.Event()
+
+        def probe() -> None:
+            if error := next(outcomes):
+                raise error
+
+        def note(change: float) -> None:
+            if change == 1:
+                works.set()
+
+        health = EngineHealth(probe, 10, on_change=note, probe_interval_s=0.01)
+        health.report_failure(EngineFailedError())
+        await asyncio.wait_for(works.wait(), 5)
+        assert not health.failing
+
+    asyncio.run(probe_thrice())

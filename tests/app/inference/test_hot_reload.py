@@ -1,6 +1,9 @@
 """Hot reload: the model changes while the service answers."""
 
+import json
+import os
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -86,3 +89,40 @@ def test_the_same_model_is_not_loaded_again(linked: Server) -> None:
     """If the folder has not changed, the reload changes nothing and reports that."""
     info = reload_model(linked)
     assert info["last_reload"]["outcome"] == "unchanged"
+
+
+def test_a_reload_that_fails_for_any_reason_is_reported_and_the_next_one_works(tmp_path: Path) -> None:
+    """An engine that raises while it is tested, as with too little memory on a GPU, ends only that reload."""
+    fault = tmp_path / "fault"
+    with running(module="benchmarks.faulty_server", FAULTY_FILE=str(fault)) as server:
+        fault.write_text("error")
+        for failures in (1, 2):
+            os.kill(server.pid, signal.SIGHUP)
+            wait_for_failures(server, failures)
+            assert httpx.get(f"{server.url}/info").json()["last_reload"]["outcome"] == "failed"
+        server.wait_for_log("RuntimeError: CUDA error")
+        fault.unlink()
+        assert reload_model(server)["last_reload"]["outcome"] == "unchanged"
+
+
+def wait_for_failures(server: Server, count: int) -> None:
+    deadline = time.monotonic() + 10
+    while f'digits_model_reloads_total{{outcome="failed"}} {count}.0' not in httpx.get(f"{server.url}/metrics").text:
+        assert time.monotonic() < deadline, server.log.read_text()
+        time.sleep(0.05)
+
+
+def test_a_manifest_without_runs_is_refused(released: ModelFolder, tmp_path: Path) -> None:
+    """/info shows the training runs, so a manifest has them. The old model stays, and the next reload works."""
+    incomplete = Path(shutil.copytree(ROOT / "models" / "textbook-1.0.0", tmp_path / "incomplete"))
+    manifest = json.loads((incomplete / "manifest.json").read_text())
+    (incomplete / "manifest.json").write_text(json.dumps(manifest | {"training": {}}))
+    link = tmp_path / "link"
+    link.symlink_to(released.folder)
+    with running(DIGITS_MODEL=str(link)) as server:
+        point_link(link, incomplete)
+        info = reload_model(server)
+        assert (info["last_reload"]["outcome"], info["model"]["name"]) == ("failed", "digitnet")
+        server.wait_for_log("training has no list of runs")
+        point_link(link, ROOT / "models" / "textbook-1.0.0")
+        assert reload_model(server)["model"]["name"] == "textbook"

@@ -1,45 +1,47 @@
 """The log: JSON for programs, text on a terminal, and nothing of an upload."""
 
-import asyncio
-import io
+import fcntl
 import json
 import logging
+import os
+import pty
 import re
+import subprocess
 import sys
+import time
+from contextlib import suppress
+from pathlib import Path
 
 import httpx
 
 from app.http.middleware.request_log import RequestLog
 from app.main import create_app
+from app.observability.line_writer import MAX_LINES, LineWriter
 from app.observability.logging import MAX_PATH_CHARACTERS, AccessLog, JsonFormatter
 from app.settings import Settings
+from tests.support.hostile import get, talk
 from tests.support.pictures import Grey, png
-from tests.support.running import Server
+from tests.support.ports import free_port
+from tests.support.running import METRICS_DELAY_S, ROOT, Server, clean_environment
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def write_lines(stream: io.StringIO, *paths: str) -> list[str]:
-    """Write a line for each path in one iteration of an event loop, and return the lines."""
-
-    async def write() -> None:
+def write_lines(*paths: str, terminal: bool = False) -> list[str]:
+    """Write a line for each path to a pipe or a terminal, and return the lines."""
+    reader, writer = pty.openpty() if terminal else os.pipe()
+    with os.fdopen(writer, "w") as stream:
         log = AccessLog(stream)
         for path in paths:
             log.write("127.0.0.1", "POST", path, 200, 0.0012, "r1")
-        assert stream.getvalue() == ""  # all lines are written in the next iteration
-        await asyncio.sleep(0)
-
-    asyncio.run(write())
-    return stream.getvalue().splitlines()
+        log.close()
+        text = os.read(reader, 65_536).decode()
+    os.close(reader)
+    return text.splitlines()
 
 
 def test_a_request_is_one_json_object() -> None:
     """It has the time, client, method, path, status, milliseconds and ID. Any path stays on one line."""
     hostile = '/a"b\n{}\x00\u2028é'
-    first, second = (json.loads(line) for line in write_lines(io.StringIO(), "/predict", hostile))
+    first, second = (json.loads(line) for line in write_lines("/predict", hostile))
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", first.pop("time"))
     assert first == {
         "level": "info",
@@ -56,14 +58,14 @@ def test_a_request_is_one_json_object() -> None:
 
 def test_a_terminal_gets_text() -> None:
     """It is one readable line, without control characters from the client."""
-    line, hostile = write_lines(Terminal(), "/predict", "/\x1b[31m")
+    line, hostile = write_lines("/predict", "/\x1b[31m", terminal=True)
     assert line.endswith('127.0.0.1 POST "/predict" 200 1.2 ms r1')
     assert "\x1b" not in hostile
 
 
 def test_a_long_path_is_cut() -> None:
     """A client cannot make a line longer than that."""
-    (line,) = write_lines(io.StringIO(), "/" + "x" * 10_000)
+    (line,) = write_lines("/" + "x" * 10_000)
     assert len(json.loads(line)["path"]) == MAX_PATH_CHARACTERS
 
 
@@ -100,3 +102,67 @@ def test_requests_are_logged_only_at_info() -> None:
         app = create_app(settings)
         assert isinstance(app, RequestLog)
         assert (app.log is not None) == is_logged
+
+
+def wait_until_ready(url: str) -> None:
+    """Wait until a server whose log nobody reads is ready."""
+    deadline = time.monotonic() + 30
+    while True:
+        with suppress(httpx.HTTPError):
+            httpx.get(f"{url}/readyz").raise_for_status()
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_log_that_nobody_reads_stops_nothing(seven: Grey) -> None:
+    """Both outputs are pipes that are full. The service answers thousands of requests, counts the lines that it drops,
+    and ends in time."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app", "serve", "--port", str(port)],
+        cwd=ROOT,
+        env=clean_environment(DIGITS_DRAIN_MS="0", DIGITS_GRACE_S="3"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    server = Server(f"http://127.0.0.1:{port}", process.pid, Path())
+    assert process.stdout
+    assert process.stderr
+    try:
+        wait_until_ready(server.url)
+        fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
+        ask = get("/" + "a" * 150).replace(b"Connection: close\r\n", b"")
+        for _ in range(13):
+            assert talk(server, ask * 1_000 + get("/livez")).raw.count(b"HTTP/1.1 404") == 1_000
+        assert httpx.post(f"{server.url}/predict", files={"file": png(seven)}, timeout=10).json()["digit"] == 7
+        time.sleep(METRICS_DELAY_S)
+        metrics = httpx.get(f"{server.url}/metrics").text
+        dropped = re.search(r"^digits_log_lines_dropped_total (\S+)$", metrics, re.MULTILINE)
+        assert dropped
+        assert 1_000 < float(dropped[1]) < 13_000 - MAX_LINES
+        process.terminate()
+        process.wait(timeout=10)
+    finally:
+        process.kill()
+        output, _ = process.communicate()
+    for line in output.splitlines()[:-1]:  # the last one may be cut
+        json.loads(line)
+
+
+def test_lines_that_wait_are_written_in_order_when_there_is_a_reader_again() -> None:
+    """No line is lost below the maximum, none is cut, and none is written twice."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    lines, before = LineWriter(writer), LineWriter.dropped
+    expected = [f"{number:06d} {'x' * (number % 97)}" for number in range(MAX_LINES)]
+    for line in expected:
+        lines.write(line + "\n")
+    received = b""
+    while received.count(b"\n") < MAX_LINES:
+        received += os.read(reader, 65_536)
+    lines.close()
+    assert received.decode().splitlines() == expected
+    assert LineWriter.dropped == before
+    os.close(writer)
+    os.close(reader)

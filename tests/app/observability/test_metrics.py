@@ -1,6 +1,7 @@
 """The metrics: by Prometheus's own parser and linter, for each way to send a picture, and of all workers."""
 
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -13,12 +14,14 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.http.problems import REJECTED, TABLE
 from app.inference import model_folder
 from app.inference.model_folder import ModelFolder
 from app.observability.input_statistics import InputStatistics
+from app.observability.instruments import BatchHistogram
 from app.observability.metrics import REASONS, Metrics
 from tests.support.pictures import Grey, make_page, png
 from tests.support.running import METRICS_DELAY_S, ROOT, Server, running
@@ -52,6 +55,23 @@ def growth(after: Samples, before: Samples) -> Counter[str]:
     return Counter(
         {name: value - before.get((name, labels), 0) for (name, labels), value in after.items() if not labels}
     )
+
+
+def test_a_batch_is_counted_as_its_values_one_by_one() -> None:
+    """The text is that of prometheus-client's own histogram, with and without a label."""
+    values = [0.0, 0.1, 0.1000001, 3.0, math.inf]
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    batches = BatchHistogram("t_seconds", "Times.", "path", buckets=(0.1, 2.5), registry=ours)
+    batches.observe_all(np.array(values), "/a")
+    batches.observe_all(np.array(values[:2]), "/b")
+    BatchHistogram("t_size", "Sizes.", buckets=(1, 2), registry=ours)
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types here
+    single = Histogram("t_seconds", "Times.", ["path"], buckets=(0.1, 2.5), registry=theirs)
+    for path, count in (("/a", 5), ("/b", 2)):
+        for value in values[:count]:
+            single.labels(path).observe(value)
+    Histogram("t_size", "Sizes.", buckets=(1, 2), registry=theirs)
+    assert generate_latest(ours) == generate_latest(theirs)
 
 
 def test_each_way_to_send_a_picture_is_counted(server: Server, digits: Digits, seven: Grey) -> None:

@@ -48,7 +48,7 @@ def impatient() -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def short_limits() -> Iterator[Server]:
     """A server that closes idle connections soon, and averages the upload rate over a short time."""
-    limits: dict[str, Any] = {"FAULTY_KEEP_ALIVE_S": str(KEEP_ALIVE_S), "FAULTY_RATE_WINDOW_S": str(RATE_WINDOW_S)}
+    limits: dict[str, Any] = {"DIGITS_KEEP_ALIVE_S": str(KEEP_ALIVE_S), "FAULTY_RATE_WINDOW_S": str(RATE_WINDOW_S)}
     with running(module="benchmarks.faulty_server", DIGITS_BODY_RATE="8192", **limits) as server:
         yield server
 

@@ -22,7 +22,7 @@ REQUESTS = 300  # python -m benchmarks.proxies sends 10,000
 @pytest.fixture(scope="module")
 def short_lived() -> Iterator[Server]:
     """A server that closes idle connections soon."""
-    with running(module="benchmarks.faulty_server", FAULTY_KEEP_ALIVE_S=str(KEEP_ALIVE_S)) as server:
+    with running(DIGITS_KEEP_ALIVE_S=str(KEEP_ALIVE_S)) as server:
         yield server
 
 

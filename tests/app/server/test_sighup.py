@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -12,7 +15,7 @@ from app.inference.model_folder import ModelFolder
 from app.server.sighup import SighupHandler
 from tests.app.server.test_workers import workers_of
 from tests.support.reloading import point_link, reload_model
-from tests.support.running import ROOT, running
+from tests.support.running import ROOT, clean_environment, running
 
 pytestmark = pytest.mark.serial  # measures times
 
@@ -46,3 +49,50 @@ def test_a_closed_terminal_stops_the_service(
     monkeypatch.setattr(os, "kill", lambda pid, number: actions.append("stop"))
     handler()
     assert actions == (["reload"] if reloads else ["stop"])
+
+
+# Serves in a terminal of its own, which closes as soon as the service runs.
+TERMINAL = """
+import os, pty, sys
+pid, terminal = pty.fork()
+if not pid:
+    os.execv(sys.executable, [sys.executable, "-m", "app", "serve", "--port", "0", *sys.argv[1:]])
+text = b""
+while b"running on" not in text:
+    text += os.read(terminal, 4096)
+print(pid)
+"""
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_the_service_ends_with_its_terminal(workers: str) -> None:
+    """A service that was started in a window ends when the window is closed, with all its workers."""
+    done = subprocess.run(
+        [sys.executable, "-c", TERMINAL, "--workers", workers],
+        cwd=ROOT,
+        env=clean_environment(DIGITS_DRAIN_MS="0"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    session = int(done.stdout)  # pty.fork makes the service the first process of a session
+    try:
+        deadline = time.monotonic() + 20
+        while members := list_session(session):
+            assert time.monotonic() < deadline, members
+            time.sleep(0.05)
+    finally:
+        for pid in list_session(session):
+            os.kill(pid, signal.SIGKILL)
+
+
+def list_session(session: int) -> list[int]:
+    """Return the running processes of a session."""
+    members = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, _, its_session = stat.read_text().rpartition(") ")[2].split()[:4]
+            if int(its_session) == session and state != "Z":
+                members.append(int(stat.parent.name))
+    return members

@@ -17,6 +17,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.server.run import server_options
+from app.server.uvicorn_server import GC_THRESHOLD
+from app.settings import Settings
 from tests.support.pictures import Grey, png
 from tests.support.running import ROOT, Server, running
 
@@ -91,14 +94,14 @@ def test_a_stuck_upload_does_not_delay_the_end(seven: Grey) -> None:
 
 def test_ctrl_c_does_not_wait() -> None:
     """SIGINT comes from a person at a terminal, so there is no client to wait for."""
-    with running(DIGITS_DRAIN_MS="10000") as server:
+    with running(DIGITS_DRAIN_MS="10000", DIGITS_GRACE_S="20") as server:
         os.kill(server.pid, signal.SIGINT)
         assert wait_for_end(server) < 2
 
 
 def test_a_second_signal_ends_the_drain() -> None:
     """Two signals mean that someone is in a hurry."""
-    with running(DIGITS_DRAIN_MS="10000") as server:
+    with running(DIGITS_DRAIN_MS="10000", DIGITS_GRACE_S="20") as server:
         os.kill(server.pid, signal.SIGTERM)
         time.sleep(0.2)
         assert httpx.get(f"{server.url}/livez").status_code == 200
@@ -134,6 +137,47 @@ Server(uvicorn.Config(make, factory=True, port=0), drain_s=15, grace_s=20).run()
     assert done.returncode == -signal.SIGTERM
     assert "Traceback" not in done.stderr
     assert time.monotonic() - began < 10
+
+
+def test_the_server_collects_garbage_rarely() -> None:
+    """It sets the threshold itself, because an app must not, and freezes what exists when it is ready."""
+    script = """
+import asyncio, gc, uvicorn
+from app.server.uvicorn_server import Server
+
+async def app(scope, receive, send):
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    print(gc.get_threshold()[0], gc.get_freeze_count() > 1000)
+    await send({"type": "lifespan.shutdown.complete"})
+
+async def main():
+    server = Server(uvicorn.Config(app, port=0), drain_s=0, grace_s=2)
+    asyncio.get_running_loop().call_later(1, setattr, server, "should_exit", True)
+    await server.serve()
+
+asyncio.run(main())
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert done.stdout == f"{GC_THRESHOLD} True\n", done.stderr
+
+
+def test_idle_connections_stay_open_for_as_long_as_the_setting_says() -> None:
+    """By default longer than the 60 seconds for which proxies keep theirs."""
+    assert server_options(Settings())["timeout_keep_alive"] == 75
+    with (
+        running(DIGITS_KEEP_ALIVE_S="6") as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=20) as client,
+    ):
+        for pause_s in (5.6, 0):  # uvicorn would have closed the connection after 5 seconds
+            client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert client.recv(65_536).startswith(b"HTTP/1.1 200")
+            time.sleep(pause_s)
+        began = time.monotonic()
+        assert client.recv(1) == b""
+        assert 4 < time.monotonic() - began < 9
 
 
 SOMAXCONN = Path("/proc/sys/net/core/somaxconn")

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -12,13 +13,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from app.inference.model_folder import ModelFolder
 from tests.support.pictures import Grey, png
-from tests.support.running import METRICS_DELAY_S, ROOT, Server, clean_environment, running
+from tests.support.running import METRICS_DELAY_S, ROOT, Server, clean_environment, run_app, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.serial]
 
@@ -148,14 +150,6 @@ def test_a_model_that_cannot_be_loaded_stops_the_service() -> None:
         pass
 
 
-def ignores_ctrl_c(pid: int) -> bool:
-    """Return whether a process ignores SIGINT. The supervisor does so for the moment in which it starts a worker."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    found = re.search(r"^SigIgn:\s*([0-9a-f]+)$", status, re.MULTILINE)
-    assert found
-    return bool(int(found[1], 16) & (1 << (signal.SIGINT - 1)))
-
-
 @pytest.mark.parametrize("delay_s", [0.0, 0.4])
 def test_ctrl_c_while_workers_start_is_quiet(delay_s: float) -> None:
     """A terminal sends SIGINT to all processes, whatever they are doing. They end without a drain or a traceback."""
@@ -170,7 +164,7 @@ def test_ctrl_c_while_workers_start_is_quiet(delay_s: float) -> None:
     )
     server = Server("", process.pid, Path())
     try:
-        while len(workers_of(server)) < 2 or ignores_ctrl_c(process.pid):
+        while len(workers_of(server)) < 2:
             assert process.poll() is None
             time.sleep(0.01)
         time.sleep(delay_s)
@@ -182,3 +176,126 @@ def test_ctrl_c_while_workers_start_is_quiet(delay_s: float) -> None:
         process.communicate()
     assert "Traceback" not in output
     assert process.returncode == 0
+
+
+def test_sigint_to_the_supervisor_alone_ends_it_without_a_drain() -> None:
+    """The workers hear of it from the supervisor."""
+    with running("--workers", "2", DIGITS_DRAIN_MS="60000", DIGITS_GRACE_S="120") as server:
+        os.kill(server.pid, signal.SIGINT)
+        wait_for(lambda: not workers_of(server))
+
+
+def in_every_worker(folder: Path, code: str) -> dict[str, Any]:
+    """Return an environment in which each worker runs some code before it imports anything."""
+    (folder / "sitecustomize.py").write_text(f"import sys\nif '--multiprocessing-fork' in sys.argv:\n    {code}\n")
+    return {"PYTHONPATH": f"{folder}:{ROOT}"}
+
+
+def test_a_worker_may_take_long_to_start(tmp_path: Path) -> None:
+    """On a slow machine, the imports alone take longer than a worker may be silent later."""
+    slow = in_every_worker(tmp_path, "import time; time.sleep(6.5)")
+    with running("--workers", "2", **slow) as server:
+        wait_until_ready(server, 2)
+        assert "ended with" not in server.log.read_text()
+
+
+def test_a_silent_worker_is_killed_and_replaced() -> None:
+    """Its event loop does not turn. SIGSTOP stands for any reason."""
+    with running("--workers", "2", DIGITS_WORKER_TIMEOUT_S="3") as server:
+        wait_until_ready(server, 2)
+        silent = min(workers_of(server))
+        os.kill(silent, signal.SIGSTOP)
+        wait_until_ready(server, 3)
+        assert silent not in workers_of(server)
+        assert "no sign of life" in server.log.read_text()
+
+
+@pytest.mark.parametrize(
+    "code", ["import os; os._exit(1)", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"], ids=["exit", "kill"]
+)
+def test_workers_that_cannot_start_are_replaced_ever_more_slowly_then_given_up(tmp_path: Path, code: str) -> None:
+    """Each attempt waits longer than the last. After a few, the service ends with an error."""
+    attempts = tmp_path / "attempts"
+    attempts.touch()
+    broken = in_every_worker(
+        tmp_path, f"import os; os.write(os.open({str(attempts)!r}, os.O_WRONLY | os.O_APPEND), b'.'); {code}"
+    )
+    done = run_app("serve", "--port", "0", "--workers", "2", **broken)
+    assert done.returncode == 3
+    assert "no worker can start" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert 4 <= len(attempts.read_text()) <= 12
+
+
+def test_workers_that_cannot_be_executed_end_the_service() -> None:
+    """Python itself is missing, as after an update."""
+    script = (
+        "import multiprocessing, sys\n"
+        "from app.__main__ import main\n"
+        "multiprocessing.set_executable('/nowhere/python')\n"
+        "sys.exit(main(['serve', '--port', '0', '--workers', '2']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert done.stderr.count("ended with") <= 12
+
+
+def test_workers_end_with_their_supervisor() -> None:
+    """If the supervisor is killed, the workers stop listening, so that another service can use the port."""
+    with running("--workers", "2") as server:
+        wait_until_ready(server, 2)
+        workers = workers_of(server)
+        os.kill(server.pid, signal.SIGKILL)
+        wait_for(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in workers))
+        with socket.socket() as successor:
+            successor.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            successor.bind(("127.0.0.1", server.port))
+            successor.listen()
+
+
+def test_signals_add_and_remove_workers(seven: Grey) -> None:
+    """SIGTTIN adds a worker like the others. When SIGTTOU removes it, it drains, and no request is lost."""
+    with running("--workers", "2", DIGITS_DRAIN_MS="3000") as server:
+        wait_until_ready(server, 2)
+        os.kill(server.pid, signal.SIGTTIN)
+        wait_until_ready(server, 3)
+        assert len(workers_of(server)) == 3
+        began = time.monotonic()
+        os.kill(server.pid, signal.SIGTTOU)
+        while len(workers_of(server)) == 3:
+            httpx.post(f"{server.url}/predict", files={"file": png(seven)}).raise_for_status()
+        assert time.monotonic() - began > 2
+        time.sleep(1)
+        assert len(workers_of(server)) == 2
+        assert "ended with" not in server.log.read_text()
+
+
+def test_the_supervisor_does_not_load_the_service(two_workers: Server) -> None:
+    """It has none of the libraries that serve or read in its memory."""
+    maps = Path(f"/proc/{two_workers.pid}/maps").read_text()
+    for library in ("onnxruntime", "cv2", "numpy", "httptools", "uvloop", "torch"):
+        assert library not in maps
+
+
+def test_no_folder_for_temporary_files_is_an_error_of_one_line(tmp_path: Path) -> None:
+    """Workers need one for their counts."""
+    script = (
+        "import sys, tempfile\n"
+        "from app.__main__ import main\n"
+        "tempfile._candidate_tempdir_list = lambda: ['/nowhere']\n"
+        "sys.exit(main(['serve', '--port', '0', '--workers', '2']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("digitserve: workers need a folder for temporary files")
