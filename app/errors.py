@@ -6,6 +6,8 @@ A message is for the person who can act on it. A message about an upload contain
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+NOT_ENOUGH_MEMORY = "There is not enough memory for this image now."
+
 
 class DigitserveError(Exception):
     """The base class of every exception that this package raises on purpose."""
@@ -49,6 +51,10 @@ class BodyTooLargeError(RequestError):
 
 class UnsupportedMediaError(RequestError):
     """The bytes are not an image of a supported type."""
+
+
+class UnsupportedEncodingError(RequestError):
+    """The body is compressed in a way that we do not accept."""
 
 
 class BrokenImageError(RequestError):

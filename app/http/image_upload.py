@@ -5,8 +5,8 @@ A body has one of three forms: ``multipart/form-data`` with file parts, the imag
 """
 
 import base64
-import binascii
 import re
+import string
 
 from pydantic import ValidationError
 from python_multipart.multipart import parse_options_header
@@ -16,6 +16,8 @@ from app.http.multipart import BOUNDARY, read_files
 from app.http.schemas import ImageBody
 
 MAX_COMMAS = 16  # in a JSON body; base64 has none, a data: URI has one, and each value beyond the first costs memory
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some editors and Windows programs begin UTF-8 with it
+FROM_URL_SAFE = bytes.maketrans(b"-_", b"+/")  # the base64 of RFC 4648, 5
 FIELD_NAME = re.compile(r"[A-Za-z_]{1,32}")
 
 
@@ -35,7 +37,7 @@ def extract_image(content_type: bytes, body: bytes) -> bytes:
     kind, options = parse_options_header(content_type or b"application/octet-stream")
     if kind == b"multipart/form-data":
         return require_one_file(read_files(options.get(b"boundary", b""), body, max_files=1))
-    if kind.startswith(b"image/") or kind == b"application/octet-stream":
+    if kind.startswith(b"image/") or kind in (b"application/octet-stream", b"binary/octet-stream"):
         return require_content(body)
     if kind == b"application/json":
         return read_json(body)
@@ -77,7 +79,7 @@ def read_json(body: bytes) -> bytes:
     if body.count(b",") > MAX_COMMAS:  # checked before parsing, which could take a hundred times the body's size
         raise MalformedRequestError('The JSON body must be {"image": "<base64>"}. It has far more values.')
     try:
-        text = ImageBody.model_validate_json(require_content(body)).image
+        text = ImageBody.model_validate_json(require_content(body).removeprefix(BYTE_ORDER_MARK)).image
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         if not FIELD_NAME.fullmatch(".".join(str(part) for part in first["loc"])):
@@ -85,13 +87,23 @@ def read_json(body: bytes) -> bytes:
         raise MalformedRequestError(
             f'The JSON body must be {{"image": "<base64>"}}: {describe_first_error([first])}.'
         ) from None
-    if text.startswith("data:"):
+    return require_content(decode_base64(text))
+
+
+def decode_base64(text: str) -> bytes:
+    """Decode base64: standard or URL-safe, padded or not, with line breaks or not, bare or as a data: URI.
+
+    Raises:
+        MalformedRequestError: It is not valid.
+    """
+    if text[:5].lower() == "data:":
         head, _, text = text.partition(",")
-        if not head.endswith(";base64"):
+        if not head.lower().endswith(";base64"):
             raise MalformedRequestError("The data: URI must be base64: data:image/png;base64,….")
     try:
-        return require_content(base64.b64decode("".join(text.split()), validate=True))
-    except (binascii.Error, ValueError):
+        digits = text.encode("ascii").translate(FROM_URL_SAFE, string.whitespace.encode()).rstrip(b"=")
+        return base64.b64decode(digits + b"=" * (-len(digits) % 4), validate=True)
+    except ValueError:  # binascii.Error and UnicodeEncodeError are of this kind
         raise MalformedRequestError("The image is not valid base64.") from None
 
 

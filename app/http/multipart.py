@@ -6,6 +6,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from app.errors import MalformedRequestError
+from app.imaging.formats import SIGNATURE_BYTES, match_signature
 
 MAX_FIELDS = 16  # parts of a form that are not files; a form with a picture has fewer
 MAX_BOUNDARY_BYTES = 70  # by RFC 2046; a longer boundary goes to the parser
@@ -31,12 +32,13 @@ def read_files(boundary: bytes, body: bytes, max_files: int) -> list[bytes]:
 def split_files(boundary: bytes, body: bytes, max_files: int) -> list[bytes] | None:
     """Return the files of a form that has only files, as most forms do, or None if it may be anything else.
 
-    This splits the body at the boundary. The parser goes through it byte by byte.
+    This splits the body at the boundary. The parser goes through it byte by byte. What comes before the first boundary
+    is no part (RFC 2046, 5.1.1).
     """
     if not 0 < len(boundary) <= MAX_BOUNDARY_BYTES:
         return None
     parts = (b"\r\n" + body).split(b"\r\n--" + boundary, max_files + 1)
-    if parts[0] or parts[-1] not in (b"--\r\n", b"--"):
+    if parts[-1] not in (b"--\r\n", b"--"):
         return None
     files = []
     for part in parts[1:-1]:
@@ -55,6 +57,9 @@ def parse_files(boundary: bytes, body: bytes, max_files: int) -> list[bytes]:
     """
     if not boundary:
         raise MalformedRequestError("The multipart/form-data content type has no boundary.")
+    start = body.find(b"\r\n--" + boundary)
+    if start >= 0 and not body.startswith(b"--" + boundary):
+        body = body[start + 2 :]  # the parser does not skip what comes before the first boundary
     form = Form(max_files)
     try:
         parser = form.make_parser(boundary)
@@ -77,8 +82,8 @@ class Form:
         self._field_count = 0
         self._name = bytearray()
         self._value = bytearray()
-        self._disposition = b""
-        self._file: bytearray | None = None  # the current part, if it is a file
+        self._headers: dict[bytes, bytes] = {}  # of the current part
+        self._content = bytearray()  # of the current part
 
     def make_parser(self, boundary: bytes) -> MultipartParser:
         """Create a parser that fills this form."""
@@ -89,15 +94,15 @@ class Form:
                 "on_header_field": self._on_header_field,
                 "on_header_value": self._on_header_value,
                 "on_header_end": self._on_header_end,
-                "on_headers_finished": self._on_headers_finished,
                 "on_part_data": self._on_part_data,
+                "on_part_end": self._on_part_end,
                 "on_end": self._on_end,
             },
         )
 
     def _on_part_begin(self) -> None:
-        self._disposition = b""
-        self._file = None
+        self._headers = {}
+        self._content = bytearray()
 
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
         self._name += data[start:end]
@@ -106,19 +111,16 @@ class Form:
         self._value += data[start:end]
 
     def _on_header_end(self) -> None:
-        if self._name.lower() == b"content-disposition":
-            self._disposition = bytes(self._value)
+        self._headers[bytes(self._name.lower())] = bytes(self._value)
         self._name.clear()
         self._value.clear()
 
-    def _on_headers_finished(self) -> None:
-        kind, options = parse_options_header(self._disposition)
-        # A browser sends an empty file input as a part with an empty file name. filename*= is against RFC 7578 and
-        # the parser ignores it, but some clients send nothing else.
-        has_name = options.get(b"filename") or b"filename*=" in self._disposition
-        if kind == b"form-data" and has_name:
-            self._file = bytearray()
-            self.files.append(self._file)
+    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
+        self._content += data[start:end]
+
+    def _on_part_end(self) -> None:
+        if self._is_file():
+            self.files.append(self._content)
             if len(self.files) > self._max_files:
                 allowed = "one" if self._max_files == 1 else f"at most {self._max_files:,}"
                 raise MalformedRequestError(f"The form has {len(self.files):,} files or more. Send {allowed}.")
@@ -127,9 +129,21 @@ class Form:
         if self._field_count > MAX_FIELDS:
             raise MalformedRequestError(f"The form has more than {MAX_FIELDS} parts that are not files.")
 
-    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
-        if self._file is not None:
-            self._file += data[start:end]
+    def _is_file(self) -> bool:
+        """Return whether the current part is a file. Some clients send files without a name: then the type says so, or
+        the documented name of the field together with the content."""
+        disposition = self._headers.get(b"content-disposition", b"")
+        kind, options = parse_options_header(disposition)
+        if kind != b"form-data":
+            return False
+        # filename*= is against RFC 7578 and the parser ignores it, but some clients send nothing else.
+        if options.get(b"filename") or b"filename*=" in disposition:
+            return True
+        # A browser sends an empty file input as an empty part with an empty file name.
+        content_type, _ = parse_options_header(self._headers.get(b"content-type"))
+        is_binary = content_type.startswith(b"image/") or content_type.endswith(b"/octet-stream")
+        is_picture = options.get(b"name") == b"file" and match_signature(bytes(self._content[:SIGNATURE_BYTES]))
+        return bool(self._content and (is_binary or is_picture))
 
     def _on_end(self) -> None:
         self.complete = True

@@ -32,6 +32,7 @@ TABLE: dict[type[Exception], tuple[int, str, str]] = {
     errors.SlowRequestError: (408, "too-slow", "The request arrived too slowly"),
     errors.BodyTooLargeError: (413, "body-too-large", "The body is too large"),
     errors.UnsupportedMediaError: (415, "unsupported-media", "Unsupported image type"),
+    errors.UnsupportedEncodingError: (415, "unsupported-encoding", "Unsupported content encoding"),
     errors.BrokenImageError: (422, "broken-image", "The image cannot be decoded"),
     errors.ImageSizeError: (422, "image-size", "The image has too many pixels"),
     errors.CrowdedPictureError: (422, "crowded-picture", "The picture shows too much"),
@@ -82,6 +83,8 @@ def problem_response(scope: Scope, error: DigitserveError) -> JSONResponse:
         scope["rejected"] = slug
     if isinstance(error, errors.OverloadedError):
         headers = {"Retry-After": str(error.retry_after)}
+    if isinstance(error, errors.UnsupportedEncodingError):
+        headers = {"Accept-Encoding": "gzip, deflate"}
     return error_response(scope, status, slug, title, str(error), headers)
 
 

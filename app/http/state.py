@@ -10,8 +10,9 @@ from typing import Annotated, ParamSpec, TypeVar
 
 from fastapi import Depends, Request
 
-from app.errors import DeadlineError, EngineFailedError, NotReadyError
+from app.errors import NOT_ENOUGH_MEMORY, DeadlineError, EngineFailedError, NotReadyError, OverloadedError
 from app.imaging.decode import OpenedImage, decode_plain_png, open_image
+from app.imaging.memory import is_out_of_memory
 from app.imaging.normalize import Mode
 from app.inference.admission import Admission
 from app.inference.engine_health import EngineHealth
@@ -106,12 +107,18 @@ class ServiceState:
 
         Raises:
             DeadlineError: The deadline passed before its turn.
+            OverloadedError: There was not enough memory.
         """
 
         def run_before_deadline() -> Result:
             if time.perf_counter() > deadline:
                 raise DeadlineError
-            return function(*args, **kwargs)
+            try:
+                return function(*args, **kwargs)
+            except Exception as error:
+                if is_out_of_memory(error):
+                    raise OverloadedError(NOT_ENOUGH_MEMORY) from error
+                raise
 
         return await asyncio.get_running_loop().run_in_executor(self.pool, run_before_deadline)
 

@@ -4,6 +4,8 @@ Tensors are JSON or binary (https://github.com/kserve/open-inference-protocol, w
 """
 
 import json
+import struct
+from itertools import chain
 from math import prod
 from typing import Any, Literal
 
@@ -12,8 +14,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.errors import MalformedRequestError, describe_first_error
+from app.http.image_upload import BYTE_ORDER_MARK, decode_base64
 from app.imaging.digit_image import IMAGE_SIZE, Images
-from app.inference.cascade import is_below
 from app.inference.model_folder import Thresholds
 from app.inference.scores import Scores
 
@@ -25,16 +27,27 @@ OUTPUTS: list[dict[str, Any]] = [
     {"name": "digit", "datatype": "INT64", "shape": [-1]},
     {"name": "accepted", "datatype": "BOOL", "shape": [-1]},
 ]
-DTYPES: dict[str, np.dtype[Any]] = {"UINT8": np.dtype(np.uint8), "FP32": np.dtype("<f4")}
+DTYPES: dict[str, np.dtype[Any]] = {
+    "UINT8": np.dtype(np.uint8),
+    "FP32": np.dtype("<f4"),
+    "INT64": np.dtype("<i8"),
+    "BOOL": np.dtype(bool),
+}
+# The shapes of images after N, with and without the channel of other libraries, and those of BYTES.
+PIXEL_SHAPES = ([IMAGE_SIZE, IMAGE_SIZE], [1, IMAGE_SIZE, IMAGE_SIZE], [IMAGE_SIZE, IMAGE_SIZE, 1], [IMAGE_SIZE**2])
+FILE_SHAPES: tuple[list[int], ...] = ([], [1])
+UNSUPPORTED = ("classification", "shared_memory_region")  # parameters of Triton that change what a request means
 
 
 class Message(BaseModel):
-    """A part of a request. Unknown fields are ignored, as the protocol demands."""
+    """A part of a request. Unknown fields are ignored, as the protocol demands. An optional field may be null."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", strict=True)
 
 
 class TensorParameters(Message):
+    model_config = ConfigDict(extra="allow")
+
     binary_data_size: int | None = Field(None, ge=0, description="bytes of the tensor after the JSON")
     binary_data: bool | None = Field(None, description="of an output: whether to send it as binary")
 
@@ -42,23 +55,27 @@ class TensorParameters(Message):
 class InputTensor(Message):
     name: Literal["images"]
     shape: list[int] = Field(
-        min_length=3,
-        max_length=3,
-        description="[N, 28, 28]",
-        json_schema_extra={"prefixItems": [{"minimum": 1}, {"const": IMAGE_SIZE}, {"const": IMAGE_SIZE}]},
+        min_length=1,
+        max_length=4,
+        description="[N, 28, 28], [N, 1, 28, 28], [N, 28, 28, 1] or [N, 784]; of BYTES [N] or [N, 1]",
+        json_schema_extra={"prefixItems": [{"minimum": 1}]},
     )
-    datatype: Literal["UINT8", "FP32"] = Field(description="either has values from 0 to 255, light ink on black")
-    data: list[Any] | None = Field(None, description="the numbers, row by row, nested or flat")
-    parameters: TensorParameters = TensorParameters()
+    datatype: Literal["UINT8", "FP32", "BYTES"] = Field(
+        description="UINT8 and FP32 have values from 0 to 255, light ink on black; BYTES are image files"
+    )
+    data: list[Any] | None = Field(
+        None, description="the numbers, row by row, nested or flat; of BYTES, each file in base64"
+    )
+    parameters: TensorParameters | None = None
 
 
 class RequestedOutput(Message):
     name: Literal["probabilities", "digit", "accepted"]
-    parameters: TensorParameters = TensorParameters()
+    parameters: TensorParameters | None = None
 
 
 class RequestParameters(Message):
-    binary_data_output: bool = False
+    binary_data_output: bool | None = None
 
 
 class InferenceRequest(Message):
@@ -66,8 +83,10 @@ class InferenceRequest(Message):
 
     id: str | None = Field(None, max_length=200)
     inputs: list[InputTensor] = Field(min_length=1, max_length=1)
-    outputs: list[RequestedOutput] = Field([], max_length=3, description="the outputs to send; all of them if empty")
-    parameters: RequestParameters = RequestParameters()
+    outputs: list[RequestedOutput] | None = Field(
+        None, max_length=3, description="the outputs to send; all of them if empty"
+    )
+    parameters: RequestParameters | None = None
 
 
 class OutputTensor(BaseModel):
@@ -91,15 +110,14 @@ class ProtocolError(BaseModel):
 
 
 def make_outputs(scores: Scores, thresholds: Thresholds) -> dict[str, NDArray[Any]]:
-    """Return the values of all outputs, by name."""
-    return {
-        "probabilities": scores.probabilities.astype("<f4"),
-        "digit": scores.probabilities.argmax(axis=1).astype("<i8"),
-        "accepted": ~is_below(scores, thresholds),
-    }
+    """Return the values of all outputs, by name. They are those that ``/predict`` answers."""
+    probabilities = scores.rounded()
+    sure = probabilities.max(axis=1) >= thresholds.confidence
+    typical = scores.typicality.astype(np.float64) >= thresholds.typicality
+    return {"probabilities": probabilities, "digit": probabilities.argmax(axis=1), "accepted": sure & typical}
 
 
-def parse_request(body: bytes, json_length: int, max_images: int) -> tuple[InferenceRequest, Images]:
+def parse_request(body: bytes, json_length: int, max_images: int) -> tuple[InferenceRequest, Images | list[bytes]]:
     """Parse a request.
 
     Args:
@@ -108,7 +126,7 @@ def parse_request(body: bytes, json_length: int, max_images: int) -> tuple[Infer
         max_images: The largest allowed number of images.
 
     Returns:
-        The request, and its images ``(N, 28, 28)``.
+        The request, and its images ``(N, 28, 28)`` or, of BYTES, its N image files.
 
     Raises:
         MalformedRequestError: The request or its tensor is not valid.
@@ -117,42 +135,118 @@ def parse_request(body: bytes, json_length: int, max_images: int) -> tuple[Infer
     if body.count(b",", 0, json_length) > max_images * IMAGE_SIZE**2 + EXTRA_COMMAS:
         raise MalformedRequestError(f"The request has more values than {max_images:,} images have.")
     try:
-        request = InferenceRequest.model_validate_json(body[:json_length])
+        request = InferenceRequest.model_validate_json(body[:json_length].removeprefix(BYTE_ORDER_MARK))
     except ValidationError as error:
         first = describe_first_error(error.errors(include_input=False, include_url=False))
         raise MalformedRequestError(f"{first}.") from None
     tensor = request.inputs[0]
-    if tensor.shape[1:] != [IMAGE_SIZE, IMAGE_SIZE] or not 1 <= tensor.shape[0] <= max_images:
-        raise MalformedRequestError(
-            f"images must have the shape [N, {IMAGE_SIZE}, {IMAGE_SIZE}], with N from 1 to {max_images:,}."
-        )
-    dtype, count = DTYPES[tensor.datatype], prod(tensor.shape)
-    size = tensor.parameters.binary_data_size
+    for part in (tensor, *(request.outputs or ())):
+        for name in UNSUPPORTED:
+            if part.parameters and (part.parameters.model_extra or {}).get(name) is not None:
+                raise MalformedRequestError(f"This server does not support the parameter {name} of {part.name}.")
+    count, *shape = tensor.shape
+    shapes = FILE_SHAPES if tensor.datatype == "BYTES" else PIXEL_SHAPES
+    if shape not in shapes or not 1 <= count <= max_images:
+        names = " or ".join(f"[{', '.join(map(str, ['N', *accepted]))}]" for accepted in shapes)
+        raise MalformedRequestError(f"images must have the shape {names}, with N from 1 to {max_images:,}.")
+    size = tensor.parameters.binary_data_size if tensor.parameters else None
     if (size is None) == (tensor.data is None):
         raise MalformedRequestError("images must have either data or a binary_data_size.")
-    if size is not None:
-        if size != count * dtype.itemsize or len(body) - json_length != size:
+    if size not in (None, len(body) - json_length):
+        raise MalformedRequestError("binary_data_size must be the number of bytes after the JSON.")
+    binary = None if size is None else memoryview(body)[json_length:]
+    if tensor.datatype == "BYTES":
+        return request, read_files(tensor, binary)
+    return request, read_pixels(tensor, binary).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
+
+
+def read_pixels(tensor: InputTensor, binary: memoryview | None) -> NDArray[np.uint8]:
+    """Return the numbers of a tensor, rounded to whole ones.
+
+    Args:
+        tensor: The tensor. Its shape is valid.
+        binary: Its bytes, if they follow the JSON.
+
+    Raises:
+        MalformedRequestError: They are not as many as the shape says, not numbers, or not from 0 to 255.
+    """
+    dtype, count = DTYPES[tensor.datatype], prod(tensor.shape)
+    if binary is not None:
+        if len(binary) != count * dtype.itemsize:
             raise MalformedRequestError("The length of the binary tensor does not match its shape and datatype.")
-        values: NDArray[Any] = np.frombuffer(body, dtype, offset=json_length)
+        values: NDArray[Any] = np.frombuffer(binary, dtype)
     else:
+        numbers = flatten(tensor.data or [])
+        if not set(map(type, numbers)) <= {int, float}:
+            raise MalformedRequestError("The data of images must be numbers.")
         try:
-            values = np.array(tensor.data, np.float64).reshape(-1)
-        except (TypeError, ValueError, OverflowError):
-            raise MalformedRequestError("The data of images must be numbers, flat or nested by its shape.") from None
+            values = np.array(numbers, np.float64)
+        except OverflowError:
+            raise MalformedRequestError("The numbers of images must be from 0 to 255.") from None
     if values.size != count:
         raise MalformedRequestError(f"images must have {count:,} numbers for its shape, but has {values.size:,}.")
-    if values.dtype != np.uint8:
-        if not (values >= 0).all() or not (values <= 255).all():  # both are false for NaN
-            raise MalformedRequestError("The numbers of images must be from 0 to 255.")
-        values = values.round().astype(np.uint8)
-    return request, values.reshape(tensor.shape)
+    if values.dtype == np.uint8:
+        return values
+    if not (values >= 0).all() or not (values <= 255).all():  # both are false for NaN
+        raise MalformedRequestError("The numbers of images must be from 0 to 255.")
+    whole = values.round()
+    if tensor.datatype == "UINT8" and (whole != values).any():
+        raise MalformedRequestError("The numbers of images must be whole, because their datatype is UINT8.")
+    if tensor.datatype == "FP32" and 0 < values.max() <= 1:
+        raise MalformedRequestError("The numbers of images end at 1, but white is 255. Multiply them by 255.")
+    return whole.astype(np.uint8)
+
+
+def read_files(tensor: InputTensor, binary: memoryview | None) -> list[bytes]:
+    """Return the image files in a tensor of BYTES.
+
+    Args:
+        tensor: The tensor. Its shape is valid.
+        binary: Its bytes, if they follow the JSON: each file after its length, which has four bytes.
+
+    Raises:
+        MalformedRequestError: There are not as many as the shape says, or they are not valid base64.
+    """
+    files: list[bytes] = []
+    if binary is None:
+        texts = flatten(tensor.data or [])
+        if not all(isinstance(text, str) for text in texts):
+            raise MalformedRequestError("The data of images must be strings: each file in base64.")
+        files = [decode_base64(text) for text in texts]
+    else:
+        place = 0
+        while place + 4 <= len(binary):
+            (length,) = struct.unpack_from("<I", binary, place)
+            files.append(bytes(binary[place + 4 : place + 4 + length]))
+            place += 4 + length
+        if place != len(binary):
+            raise MalformedRequestError("The binary tensor is cut short.")
+    if len(files) != (count := tensor.shape[0]):
+        raise MalformedRequestError(f"images must have {count:,} files for its shape, but has {len(files):,}.")
+    return files
+
+
+def flatten(data: list[Any]) -> list[Any]:
+    """Return the values of nested lists, in order.
+
+    Raises:
+        MalformedRequestError: Neighbouring lists have different lengths, or something else is beside them.
+    """
+    while data and isinstance(data[0], list):
+        if not all(isinstance(row, list) and len(row) == len(data[0]) for row in data):
+            raise MalformedRequestError("The data of images must be flat, or nested by its shape.")
+        data = list(chain.from_iterable(data))
+    return data
 
 
 def write_response(
     request: InferenceRequest, outputs: dict[str, NDArray[Any]], model: str, version: str
 ) -> tuple[bytes, bytes]:
     """Write the outputs that the request asks for. Return the JSON, and the binary tensors that follow it."""
-    requested: dict[str, bool | None] = {output.name: output.parameters.binary_data for output in request.outputs}
+    requested = {
+        output.name: output.parameters.binary_data if output.parameters else None for output in request.outputs or ()
+    }
+    binary_by_default = bool(request.parameters and request.parameters.binary_data_output)
     entries, binary = [], []
     for output in OUTPUTS:
         name = output["name"]
@@ -161,9 +255,9 @@ def write_response(
         values = outputs[name]
         entry: dict[str, Any] = {"name": name, "datatype": output["datatype"], "shape": list(values.shape)}
         as_binary = requested.get(name)
-        if request.parameters.binary_data_output if as_binary is None else as_binary:
-            binary.append(values.tobytes())
-            entry["parameters"] = {"binary_data_size": values.nbytes}
+        if binary_by_default if as_binary is None else as_binary:
+            binary.append(values.astype(DTYPES[output["datatype"]]).tobytes())
+            entry["parameters"] = {"binary_data_size": len(binary[-1])}
         else:
             entry["data"] = values.ravel().tolist()
         entries.append(entry)

@@ -12,6 +12,7 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 # Only for installs with the extra: most services need neither, and their decoders are large targets for hostile files.
 EXTRA_FORMATS: tuple[Format, ...] = ("HEIC", "TIFF")
 
+SIGNATURE_BYTES = 12  # how many bytes of a file tell its format
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
 

@@ -8,10 +8,11 @@ import ctypes
 import struct
 from contextlib import suppress
 from functools import cache
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import features
 
 from app.errors import BrokenImageError
 
@@ -32,7 +33,8 @@ JPEG = 7
 
 # Tags, by their names in TIFF 6.0.
 IMAGE_WIDTH, IMAGE_LENGTH, COMPRESSION, SAMPLES_PER_PIXEL, ROWS_PER_STRIP = 256, 257, 259, 277, 278
-STRIP_BYTE_COUNTS, PLANAR_CONFIGURATION, TILE_WIDTH, TILE_LENGTH, TILE_BYTE_COUNTS = 279, 284, 322, 323, 325
+STRIP_OFFSETS, STRIP_BYTE_COUNTS, PLANAR_CONFIGURATION = 273, 279, 284
+TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_BYTE_COUNTS = 322, 323, 324, 325
 DIRECTORY_POINTERS = (34665, 34853, 40965)  # Exif, GPS and interoperability: Pillow reads these directories too
 
 NUMBER_SIZES = {3: 2, 4: 4, 13: 4}  # bytes of the types SHORT, LONG and IFD
@@ -54,7 +56,9 @@ def silence_libtiff() -> None:
 
     Pillow has no function for this. libtiff has, and Pillow's module has loaded libtiff.
     """
-    library = ctypes.CDLL(Image.core.__file__)  # type: ignore[attr-defined]  # see PILLOW_CORE in app.imaging.decode
+    module = find_spec(features.modules["pil"][0])
+    assert module
+    library = ctypes.CDLL(module.origin)
     with suppress(AttributeError):  # in a Pillow that hides its libtiff
         library.TIFFSetErrorHandler(None)
 
@@ -139,10 +143,17 @@ def check_tiff(data: bytes) -> None:
         pieces *= directory.number(SAMPLES_PER_PIXEL, 1)
     if pieces > MAX_PIECES:
         raise ValueError("far too many strips or tiles")
-    if sum(directory.numbers(STRIP_BYTE_COUNTS) + directory.numbers(TILE_BYTE_COUNTS)) > MAX_SHARING * len(data):
+    sizes = directory.numbers(STRIP_BYTE_COUNTS) + directory.numbers(TILE_BYTE_COUNTS)
+    if sum(sizes) > MAX_SHARING * len(data):
         raise ValueError("strips or tiles share their bytes")
-    if compression == JPEG and data.count(b"\xff\xda") > pieces + MAX_EXTRA_SCANS:
-        raise ValueError("far too many scans")
+    if compression == JPEG:
+        offsets = directory.numbers(STRIP_OFFSETS) + directory.numbers(TILE_OFFSETS)
+        if not all(sizes):  # libtiff would guess
+            raise ValueError("a strip or tile without a size")
+        # Only those of this page: others follow in the file.
+        scans = sum(data.count(b"\xff\xda", at, at + size) for at, size in zip(offsets, sizes, strict=True))
+        if scans > pieces + MAX_EXTRA_SCANS:
+            raise ValueError("far too many scans")
 
 
 def read_subdirectories(data: bytes, directory: Directory) -> list[Directory]:

@@ -76,6 +76,7 @@ class Batcher(Generic[Item, Result]):
         self._executor = executor
         self._queue: deque[QueuedItem[Item, Result]] = deque()
         self._open = False
+        self._batch: list[QueuedItem[Item, Result]] = []  # the last one that was taken from the queue
         self._busy = False  # a batch runs, or is about to
         self._last_size = 0  # of the queue, at the last turn of the loop
         self._drained = asyncio.Event()  # set after closing, when no work is left
@@ -94,6 +95,7 @@ class Batcher(Generic[Item, Result]):
             if self._busy:
                 await self._drained.wait()
         finally:  # items are left here only if this was cancelled
+            self._refuse_batch()
             while self._queue:
                 resolve(self._queue.popleft(), NotReadyError("The service is stopping."))
 
@@ -108,7 +110,7 @@ class Batcher(Generic[Item, Result]):
         Raises:
             OverloadedError: Too many items are waiting.
             DeadlineError: The deadline passed before the item's turn.
-            NotReadyError: The batcher is closed, or was closed by force before the item's turn.
+            NotReadyError: The batcher is closed, or it or its executor was closed by force.
             Exception: Whatever ``run`` raised for the item's batch.
         """
         if not self._open:
@@ -141,15 +143,21 @@ class Batcher(Generic[Item, Result]):
             # Run all full batches: under overload, the next turn of the loop may be far away.
             started = time.perf_counter()
             others_had = started - max(self._last_end, self._queue[0].queued_at) if self._queue else 0.0
-            while batch := self._next_batch():
-                self._deliver(batch, *self._run_batch(batch))
-                self._last_end = time.perf_counter()
-                if len(self._queue) < self._max_batch or (self._fair and self._last_end - started > others_had):
-                    break
-            self._continue()
+            try:
+                while batch := self._next_batch():
+                    self._deliver(batch, *self._run_batch(batch))
+                    self._last_end = time.perf_counter()
+                    if len(self._queue) < self._max_batch or (self._fair and self._last_end - started > others_had):
+                        break
+            finally:
+                self._continue()
         elif batch := self._next_batch():
-            running = self._loop.run_in_executor(self._executor, self._run_in_executor, batch)
-            running.add_done_callback(lambda done: self._abandon(batch) if done.cancelled() else self._continue())
+            try:
+                running = self._loop.run_in_executor(self._executor, self._run_in_executor, batch)
+            except RuntimeError:  # the executor was shut down by force
+                self._continue()
+            else:
+                running.add_done_callback(lambda done: self._continue())
         else:
             self._continue()
 
@@ -164,7 +172,7 @@ class Batcher(Generic[Item, Result]):
     def _next_batch(self) -> list[QueuedItem[Item, Result]]:
         """Take the next batch from the queue. Skip items whose caller has gone or whose deadline has passed."""
         now = time.perf_counter()
-        batch: list[QueuedItem[Item, Result]] = []
+        batch = self._batch = []
         while len(batch) < self._max_batch:
             try:
                 queued = self._queue.popleft()
@@ -184,7 +192,8 @@ class Batcher(Generic[Item, Result]):
             if len(results) != len(batch):
                 raise RuntimeError(f"{len(batch)} items went in and {len(results)} results came out")
         except Exception as error:  # any exception goes to the callers, and the next batch may succeed
-            return started, 0.0, error
+            # A future takes any exception but StopIteration.
+            return started, 0.0, RuntimeError(repr(error)) if isinstance(error, StopIteration) else error
         return started, time.perf_counter() - started, results
 
     def _deliver(
@@ -199,18 +208,19 @@ class Batcher(Generic[Item, Result]):
             for queued in batch:
                 resolve(queued, outcome)
             return
-        self._on_batch(len(batch), seconds)
         for queued, result in zip(batch, outcome, strict=True):
             resolve(queued, Completed(result, started - queued.queued_at, seconds))
+        self._on_batch(len(batch), seconds)
 
-    def _abandon(self, batch: list[QueuedItem[Item, Result]]) -> None:
-        """Refuse a batch that was still in the executor's queue when the executor was shut down."""
-        for queued in batch:
-            resolve(queued, NotReadyError("The service is stopping."))
-        self._continue()
+    def _refuse_batch(self) -> None:
+        """Refuse what is left of the last batch: its executor was shut down by force, or could not run it."""
+        for queued in self._batch:
+            if not queued.future.done():
+                resolve(queued, NotReadyError("The service is stopping."))
 
     def _continue(self) -> None:
         """Schedule the next batch, if items have arrived meanwhile."""
+        self._refuse_batch()
         if self._queue:
             self._schedule()
             return

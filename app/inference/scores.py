@@ -22,11 +22,14 @@ class Scores:
         self.probabilities[rows] = scores.probabilities
         self.typicality[rows] = scores.typicality
 
+    def rounded(self) -> NDArray[np.float64]:
+        """Return the probabilities as every answer has them: with six decimals."""
+        return self.probabilities.astype(np.float64).round(6)
+
     def to_list(self, unsure: NDArray[np.bool_] | None = None) -> list["Score"]:
         """Return the score of each picture, marked as unsure where ``unsure`` ``(N,)`` says so."""
         marks = [False] * len(self.typicality) if unsure is None else unsure.tolist()
-        probabilities = self.probabilities.astype(np.float64).round(6).tolist()
-        return list(map(Score, probabilities, self.typicality.tolist(), marks))
+        return list(map(Score, self.rounded().tolist(), self.typicality.tolist(), marks))
 
 
 class Score(NamedTuple):

@@ -33,7 +33,7 @@ class InputStatistics(NamedTuple):
 def compute_statistics(scores: Scores, images: Images) -> InputStatistics:
     """Compute the statistics of a batch, rounded like the answers to single pictures."""
     return InputStatistics(
-        confidence=scores.probabilities.max(axis=1).astype(np.float64).round(6),
+        confidence=scores.rounded().max(axis=1),
         typicality=scores.typicality.astype(np.float64),
         ink_ratio=images.reshape(len(images), -1).sum(axis=1, dtype=np.uint32) / WHITE_SUM,
     )

@@ -61,6 +61,11 @@ def with_scans(grey: Grey, scans: int) -> bytes:
     return file[:-2] + file[file.rindex(b"\xff\xda") : -2] * scans + file[-2:]
 
 
+def motion_photo(grey: Grey) -> bytes:
+    """Return a JPEG followed by six megabytes, as phones append a video. They have the bytes of many markers."""
+    return encode(Image.fromarray(grey), "JPEG", quality=95) + np.random.default_rng(1).bytes(6_000_000)
+
+
 def make_page(rows: list[list[Grey]], size: int = 60, gap: int = 20) -> Grey:
     """Draw rows of digits on light paper, each digit in a square of ``size`` pixels, ``gap`` pixels apart."""
     height, width = len(rows) * (size + 40) + 40, max(len(row) for row in rows) * (size + gap) + 80
@@ -97,6 +102,8 @@ FILES: dict[str, Callable[[Grey], bytes]] = {
     "PNG P, transparent": palette_with_transparency,
     "PNG 1": lambda grey: encode(Image.fromarray(grey).point(lambda value: 255 * (value > 127)).convert("1")),
     "PNG 16-bit": lambda grey: encode(Image.fromarray(grey.astype(np.uint16) * 257)),
+    "PNG 8 bits in 16": lambda grey: encode(Image.fromarray(grey.astype(np.uint16))),
+    "PNG 12 bits in 16": lambda grey: encode(Image.fromarray((grey * (4095 / 255)).round().astype(np.uint16))),
     "PNG black ink on nothing": lambda grey: encode(transparent(grey, 0)),
     "PNG white ink on nothing": lambda grey: encode(transparent(grey, 255)),
     "PNG black on white": lambda grey: png(255 - grey),
@@ -113,6 +120,7 @@ FILES: dict[str, Callable[[Grey], bytes]] = {
     "TIFF RGB LZW": lambda grey: tiff(Image.fromarray(grey).convert("RGB"), compression="tiff_lzw"),
     "TIFF P": lambda grey: tiff(Image.fromarray(grey).convert("P"), compression="tiff_adobe_deflate"),
     "TIFF 16-bit": lambda grey: tiff(Image.fromarray(grey.astype(np.uint16) * 257)),
+    "TIFF 12 bits in 16": lambda grey: tiff(Image.fromarray((grey * (4095 / 255)).round().astype(np.uint16))),
     "TIFF CMYK": lambda grey: tiff(Image.fromarray(grey).convert("RGB").convert("CMYK"), compression="packbits"),
     "TIFF JPEG": lambda grey: tiff(Image.fromarray(grey), compression="jpeg", quality=95),
     "TIFF 1-bit fax": lambda grey: tiff(
@@ -121,8 +129,9 @@ FILES: dict[str, Callable[[Grey], bytes]] = {
 }
 # Those that decode to exactly the same pixels.
 EXACT = (
-    *("PNG L", "PNG RGB", "PNG RGBA", "PNG LA", "PNG 16-bit", "WebP", "BMP", "GIF"),
-    *("HEIC", "TIFF", "TIFF RGB LZW", "TIFF P", "TIFF 16-bit", "TIFF CMYK"),
+    *("PNG L", "PNG RGB", "PNG RGBA", "PNG LA", "PNG 16-bit", "PNG 8 bits in 16", "PNG 12 bits in 16"),
+    *("WebP", "BMP", "GIF", "HEIC"),
+    *("TIFF", "TIFF RGB LZW", "TIFF P", "TIFF 16-bit", "TIFF 12 bits in 16", "TIFF CMYK"),
 )
 
 

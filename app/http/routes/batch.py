@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request, Response
 from app.errors import MalformedRequestError, RequestError
 from app.http.image_upload import extract_images
 from app.http.problems import PICTURE_ERRORS, describe_errors, problem_of_item
+from app.http.query import require_known_parameters
 from app.http.request_body import receive_body
 from app.http.schemas import Batch, Problem, prediction_to_json
 from app.http.state import CurrentService, ServiceState
@@ -53,6 +54,7 @@ async def predict_batch(request: Request, service: CurrentService) -> Response:
     The answers are in the order of the files. If an image cannot be read, its place has the problem, with its status,
     and the others are read as usual.
     """
+    require_known_parameters(request.scope)
     limits = service.settings
     body = await receive_body(request.scope, request.receive, service, limits.max_batch_bytes)
     with service.lease_model() as model:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from app.http.image_upload import extract_image
 from app.http.openapi import BINARY, ONE_IMAGE
 from app.http.problems import PICTURE_ERRORS, describe_errors
+from app.http.query import require_known_parameters
 from app.http.request_body import receive_body
 from app.http.responses import format_server_timing
 from app.http.schemas import explanation_to_json
@@ -49,6 +50,7 @@ async def explain(
     is a 280x280 picture in which orange speaks for the digit and blue against it. It explains the reading of the fast
     network.
     """
+    require_known_parameters(request.scope, "digit", "normalize")
     body = await receive_body(request.scope, request.receive, service, service.settings.max_body_bytes)
     with service.lease_model() as model:
         started = time.perf_counter()

@@ -5,12 +5,13 @@ import time
 from collections import Counter
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response
+import numpy as np
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope
 
 import app
-from app.errors import MalformedRequestError, UnknownModelError, UnsupportedMediaError
+from app.errors import MalformedRequestError, RequestError, UnknownModelError
 from app.http.request_body import receive_body
 from app.http.responses import RawHeaders, to_response
 from app.http.state import CurrentService, ServiceState
@@ -26,6 +27,7 @@ from app.http.tensors import (
 from app.imaging.digit_image import IMAGE_SIZE
 from app.inference.loaded_model import LoadedModel
 from app.observability.input_statistics import compute_statistics
+from app.recognition.digit import PreparedPicture
 
 HEADER_LENGTH = "Inference-Header-Content-Length"  # bytes of JSON before the binary tensors
 IMAGES_PER_DEADLINE = 16  # each 16 images extend the deadline, as in a batch
@@ -43,7 +45,8 @@ router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 @router.get("", summary="The server")
 async def server() -> dict[str, Any]:
     """Return the name of the server and its extensions."""
-    return {"name": "digitserve", "version": app.__version__, "extensions": ["binary_tensor_data"]}
+    extensions = ["binary_tensor_data", "model_configuration"]
+    return {"name": "digitserve", "version": app.__version__, "extensions": extensions}
 
 
 @router.get("/health/live", summary="Is the server alive")
@@ -76,6 +79,21 @@ def require_model(model: LoadedModel, name: str, version: str | None) -> None:
 ServiceOfModel = Annotated[ServiceState, Depends(get_service_of_model)]
 
 
+@router.post("/repository/index", summary="The models")
+async def index(service: CurrentService) -> list[dict[str, str]]:
+    """Return the only model, as Triton's repository extension does."""
+    model = service.model
+    return [{"name": model.name, "version": model.version, "state": "READY", "reason": ""}]
+
+
+@router.get("/models/{name}/versions/{version}/stats", include_in_schema=False)
+@router.get("/models/{name}/stats", include_in_schema=False)
+@router.get("/models/stats", include_in_schema=False)
+async def statistics() -> None:
+    """Say where the statistics are: not in the form of Triton."""
+    raise HTTPException(404, "There are no statistics in Triton's form. GET /metrics has those of this service")
+
+
 @router.get("/models/{name}/versions/{version}", summary="The model", responses=describe_protocol_errors(404))
 @router.get("/models/{name}", summary="The model", responses=describe_protocol_errors(404))
 async def model(service: ServiceOfModel) -> dict[str, Any]:
@@ -88,6 +106,29 @@ async def model(service: ServiceOfModel) -> dict[str, Any]:
         "inputs": INPUTS,
         "outputs": OUTPUTS,
     }
+
+
+CONFIG: dict[str, Any] = {"summary": "The model as Triton describes it", "responses": describe_protocol_errors(404)}
+
+
+@router.get("/models/{name}/versions/{version}/config", **CONFIG)
+@router.get("/models/{name}/config", **CONFIG)
+async def config(service: ServiceOfModel) -> dict[str, Any]:
+    """Return the model's inputs, outputs and largest batch, as Triton's model configuration does."""
+    return {
+        "name": service.model.name,
+        "backend": "onnxruntime" if service.model.engine.name == "onnxruntime" else "pytorch",
+        "max_batch_size": service.settings.max_batch,
+        "input": [describe_tensor(tensor) for tensor in INPUTS],
+        "output": [describe_tensor(tensor) for tensor in OUTPUTS],
+    }
+
+
+def describe_tensor(tensor: dict[str, Any]) -> dict[str, Any]:
+    """Describe an input or output for Triton, whose shapes have no N and at least one dimension."""
+    shape = tensor["shape"][1:]
+    scalar: dict[str, Any] = {} if shape else {"reshape": {"shape": []}}
+    return {"name": tensor["name"], "data_type": f"TYPE_{tensor['datatype']}", "dims": shape or [1], **scalar}
 
 
 @router.get(
@@ -126,7 +167,7 @@ BODY: dict[str, Any] = {
 INFER: dict[str, Any] = {
     "summary": "Read digits from tensors",
     "response_model": InferenceResponse,
-    "responses": describe_protocol_errors(400, 401, 404, 408, 413, 415, 503, 504),
+    "responses": describe_protocol_errors(400, 401, 404, 408, 413, 415, 422, 503, 504),
     "openapi_extra": BODY,
 }
 
@@ -136,7 +177,8 @@ INFER: dict[str, Any] = {
 async def infer(request: Request, service: CurrentService, name: str, version: str | None = None) -> Response:
     """Read a batch of images: 28x28, light ink on black, values from 0 to 255. They are not normalised.
 
-    `accepted` says whether an answer meets the model's thresholds.
+    Or read a batch of image files, with the datatype `BYTES`. They are normalised as for `/predict`. If one of them
+    cannot be read, none is. `accepted` says whether an answer meets the model's thresholds.
     """
     return to_response(*await read_tensor(request.scope, request.receive, service, name, version))
 
@@ -151,8 +193,6 @@ async def read_tensor(
         ClientDisconnect: The client has disconnected.
     """
     headers = Headers(scope=scope)
-    if headers.get("content-encoding", "identity") != "identity":
-        raise UnsupportedMediaError("Send the body without a Content-Encoding.")
     require_model(service.model, name, version)
     _, body, deadline = await receive_body(scope, receive, service, service.settings.max_batch_bytes)
     length = headers.get(HEADER_LENGTH)
@@ -169,9 +209,15 @@ async def read_tensor(
         else:
             request, images = parse_request(*arguments)
         deadline += len(images) // IMAGES_PER_DEADLINE * service.settings.deadline_ms / 1000
+        pictures: list[PreparedPicture] = []
+        if isinstance(images, list):
+            pictures = await prepare_files(service, images, deadline)
+            images = np.stack([picture.pixels for picture in pictures])
         decoded = time.perf_counter()
         scores = await model.scheduler.read_many(images, deadline=deadline)
         outputs = make_outputs(scores, model.thresholds)
+    if pictures:
+        outputs["accepted"] &= [not (picture.blank or picture.several) for picture in pictures]
     service.metrics.observe_inputs(compute_statistics(scores, images))
     if "trace" in scope:
         scope["trace"].add_steps(started, decode=decoded - started, infer=time.perf_counter() - decoded)
@@ -183,3 +229,22 @@ async def read_tensor(
         return response, [(b"content-type", b"application/json")]
     length_header = HEADER_LENGTH.lower().encode(), b"%d" % len(response)
     return response + binary, [(b"content-type", b"application/octet-stream"), length_header]
+
+
+async def prepare_files(service: ServiceState, files: list[bytes], deadline: float) -> list[PreparedPicture]:
+    """Decode and normalise image files.
+
+    Raises:
+        RequestError: One of them is not an image that we accept. The message says which one.
+        OverloadedError: Too many large pictures are being decoded, or there is not enough memory.
+        DeadlineError: The deadline passed.
+    """
+    pictures = []
+    for index, file in enumerate(files):
+        if index % IMAGES_PER_DEADLINE == IMAGES_PER_DEADLINE - 1:
+            await asyncio.sleep(0)  # other requests may run
+        try:
+            pictures.append(await service.prepare(file, deadline))
+        except RequestError as error:
+            raise type(error)(f"File {index} of images: {error}") from None
+    return pictures

@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope
 from app.http.image_upload import extract_image
 from app.http.openapi import ONE_IMAGE
 from app.http.problems import PICTURE_ERRORS, describe_errors
+from app.http.query import require_known_parameters
 from app.http.request_body import receive_body
 from app.http.responses import RawHeaders, format_server_timing, to_response
 from app.http.schemas import prediction_to_json
@@ -48,6 +49,7 @@ async def predict(
     rely on it: if `accepted` is false, `reason` says why, and `digit` is only the best guess. If the picture shows
     several digits, use `/read`.
     """
+    require_known_parameters(request.scope, "normalize", "preview")
     return to_response(*await read_digit(request.scope, request.receive, service, normalize, preview))
 
 

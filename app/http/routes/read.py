@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from app.http.image_upload import extract_image
 from app.http.openapi import ONE_IMAGE
 from app.http.problems import PICTURE_ERRORS, describe_errors
+from app.http.query import require_known_parameters
 from app.http.request_body import receive_body
 from app.http.responses import format_server_timing
 from app.http.schemas import reading_to_json
@@ -42,6 +43,7 @@ async def read(request: Request, service: CurrentService) -> Response:
     is wide. A page on its side or upside down is turned first; `input.rotation` says by how much. `accepted` is true if
     every digit is accepted and all ink was read.
     """
+    require_known_parameters(request.scope)
     body = await receive_body(request.scope, request.receive, service, service.settings.max_body_bytes)
     with service.lease_model() as model:
         started = time.perf_counter()

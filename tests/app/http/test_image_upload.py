@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from app.errors import MalformedRequestError, UnsupportedMediaError
 from app.http.image_upload import extract_image, extract_images
 from app.http.multipart import MAX_FIELDS, parse_files, split_files
+from app.imaging.formats import PNG_SIGNATURE
 
 IMAGE = bytes(range(256)) * 3 + b"\r\n--bound\r\n--boundary"  # contains bytes that look like the end of a part
 
@@ -19,9 +20,16 @@ def extract(content_type: str | None, body: bytes) -> bytes:
     return extract_image((content_type or "").encode(), body)
 
 
-def part(content: bytes, disposition: str = 'form-data; name="file"; filename="a.png"', boundary: str = "xyz") -> bytes:
-    head = f"--{boundary}\r\nContent-Disposition: {disposition}\r\nContent-Type: image/png\r\n\r\n"
-    return head.encode() + content + b"\r\n"
+FILE = 'form-data; name="file"; filename="a.png"'
+FIELD = 'form-data; name="note"'
+
+
+def part(content: bytes, disposition: str = FILE, boundary: str = "xyz", content_type: str | None = None) -> bytes:
+    """Return a part of a form. Its type is that of a PNG, unless the disposition is that of a field."""
+    if content_type is None and "filename" in disposition:
+        content_type = "image/png"
+    type_line = f"\r\nContent-Type: {content_type}" if content_type else ""
+    return f"--{boundary}\r\nContent-Disposition: {disposition}{type_line}\r\n\r\n".encode() + content + b"\r\n"
 
 
 def form(*parts: bytes, boundary: str = "xyz") -> tuple[str, bytes]:
@@ -44,6 +52,7 @@ DISPOSITIONS = st.sampled_from(
         'form-data; name="file"; filename=""',
         'form-data; name="file"; filename="a\\"b.png"',
         'form-data; name="file"',
+        'form-data; name="note"',
         'attachment; filename="a.png"',
     ]
 )
@@ -52,11 +61,13 @@ PIECES = st.lists(
 )
 
 
-@given(st.lists(st.tuples(DISPOSITIONS, PIECES), max_size=3), PIECES, st.integers(0, 3))
-def test_splitting_agrees_with_the_parser(parts: list[tuple[str, list[bytes]]], after: list[bytes], cut: int) -> None:
+@given(PIECES, st.lists(st.tuples(DISPOSITIONS, PIECES), max_size=3), PIECES, st.integers(0, 3))
+def test_splitting_agrees_with_the_parser(
+    before: list[bytes], parts: list[tuple[str, list[bytes]]], after: list[bytes], cut: int
+) -> None:
     """If a form can be split without the parser, the parser finds the same files."""
     _, body = form(*(part(b"".join(content), disposition) for disposition, content in parts))
-    body = body[: len(body) - cut] + b"".join(after)
+    body = b"".join(before) + body[: len(body) - cut] + b"".join(after)
     if found := split_files(b"xyz", body, max_files=100):
         assert parse_files(b"xyz", body, max_files=100) == found
 
@@ -72,24 +83,67 @@ def test_bytes_similar_to_the_boundary_are_content() -> None:
     assert extract(*form(part(IMAGE, boundary="boundary-x"), boundary="boundary-x")) == IMAGE
 
 
-@pytest.mark.parametrize("content_type", ["image/png", "image/whatever", "application/octet-stream", None, ""])
+@pytest.mark.parametrize(
+    "content_type",
+    ["image/png", "Image/PNG; x=y", "image/whatever", "application/octet-stream", "binary/octet-stream", None, ""],
+)
 def test_the_image_itself_may_be_the_body(content_type: str | None) -> None:
-    """Its type is any image type, octet-stream or missing."""
+    """Its type is any image type, octet-stream as HTTP or Amazon S3 names it, or missing."""
     assert extract(content_type, IMAGE) == IMAGE
 
 
-@pytest.mark.parametrize("text", ["{}", "data:image/png;base64,{}", "data:;base64,{}", "{}\n", " {}"])
-def test_json_accepts_base64_and_data_uris(text: str) -> None:
-    """Bare or as a data: URI, with the line breaks that the command `base64` adds."""
+@pytest.mark.parametrize(
+    "text", ["{}", "data:image/png;base64,{}", "data:;base64,{}", "DATA:image/png;BASE64,{}", "{}\n", " {}"]
+)
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_json_accepts_base64_and_data_uris(text: str, mark: bytes) -> None:
+    """Bare or as a data: URI, with the line breaks that the command `base64` adds, and after a byte order mark."""
     encoded = base64.encodebytes(IMAGE).decode()
-    assert extract("application/json; charset=utf-8", json.dumps({"image": text.format(encoded)}).encode()) == IMAGE
+    body = mark + json.dumps({"image": text.format(encoded)}).encode()
+    assert extract("application/json; charset=utf-8", body) == IMAGE
+
+
+@given(st.binary(min_size=1, max_size=50))
+def test_base64_may_be_safe_for_urls_and_unpadded(image: bytes) -> None:
+    """Both alphabets are read, and the padding may be missing."""
+    for text in (base64.b64encode(image).decode(), base64.urlsafe_b64encode(image).decode()):
+        for given_text in (text, text.rstrip("=")):
+            assert extract("application/json", json.dumps({"image": given_text}).encode()) == image
 
 
 def test_fields_that_are_not_files_are_skipped() -> None:
     """A form may have other fields, and an empty file input."""
-    note = part(b"hello", 'form-data; name="note"')
-    empty = part(b"", 'form-data; name="other"; filename=""')
-    assert extract(*form(note, part(IMAGE), empty)) == IMAGE
+    note = part(b"hello", FIELD)
+    path = part(b"file:///digit.png", 'form-data; name="file"')
+    settings = part(b"{}", 'form-data; name="settings"', content_type="application/json")  # as Spring sends them
+    empty = part(b"", 'form-data; name="other"; filename=""', content_type="application/octet-stream")
+    assert extract(*form(note, path, settings, part(IMAGE), empty)) == IMAGE
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type"),
+    [("file", None), ("file", "text/plain"), ("x", "image/png"), ("x", "application/octet-stream")],
+)
+@pytest.mark.parametrize("file_name", ["", '; filename=""'])
+def test_a_file_part_needs_no_file_name(name: str, content_type: str | None, file_name: str) -> None:
+    """It is a file if its type says so, or the documented name of the field and the first bytes of a picture."""
+    disposition, picture = f'form-data; name="{name}"{file_name}', PNG_SIGNATURE + IMAGE
+    head = f"--xyz\r\nContent-Disposition: {disposition}\r\n"
+    if content_type:
+        head += f"Content-Type: {content_type}\r\n"
+    kind, body = form(part(b"hello", FIELD), head.encode() + b"\r\n" + picture + b"\r\n")
+    assert extract(kind, body) == picture
+    assert extract_images(kind.encode(), body, max_files=1) == [picture]
+
+
+@pytest.mark.parametrize(
+    "preamble", [b"\r\n", b"This is a message in several parts.\r\n", b"--xy\r\n--\r\n", b"\xff\r\n"]
+)
+def test_what_comes_before_the_first_boundary_is_skipped(preamble: bytes) -> None:
+    """RFC 2046 allows a preamble and an epilogue. Both readers of forms skip them."""
+    kind, body = form(part(IMAGE))
+    assert extract(kind, preamble + body) == IMAGE
+    assert extract(kind, preamble + form(part(b"hello", FIELD), part(IMAGE))[1] + b"the end") == IMAGE
 
 
 def test_the_file_may_have_any_field_name_and_a_name_in_any_script() -> None:
@@ -114,7 +168,7 @@ def test_the_file_may_have_any_field_name_and_a_name_in_any_script() -> None:
         ("application/json", b'{"image": [' + b"[]," * 20 + b"0]}", "far more values"),
         ("application/json", b'{"image": ""}', "The body is empty"),
         ("application/json", b'{"image": "not base64!"}', "not valid base64"),
-        ("application/json", b'{"image": "AAA"}', "not valid base64"),
+        ("application/json", b'{"image": "AAAAA"}', "not valid base64"),
         ("application/json", b'{"image": "data:image/png,AAAA"}', "must be base64"),
         ("application/json", '{"image": "ÄÖ"}'.encode(), "not valid base64"),
         ("multipart/form-data", b"--x--\r\n", "has no boundary"),
@@ -122,10 +176,10 @@ def test_the_file_may_have_any_field_name_and_a_name_in_any_script() -> None:
         ("multipart/form-data; boundary=xyz", b"no boundary in here", "malformed"),
         ("multipart/form-data; boundary=xyz", part(IMAGE), "empty or truncated"),
         ("multipart/form-data; boundary=" + "b" * 300, b"", "malformed"),
-        (*form(part(b"x", 'form-data; name="file"')), "no file. Send one"),
+        (*form(part(b"x", FIELD)), "no file. Send one"),
         (*form(part(b"")), "The file in the form is empty"),
         (*form(part(IMAGE), part(IMAGE)), "2 files or more. Send one"),
-        (*form(*[part(b"x", 'form-data; name="a"')] * (MAX_FIELDS + 1)), f"more than {MAX_FIELDS} parts"),
+        (*form(*[part(b"x", FIELD)] * (MAX_FIELDS + 1)), f"more than {MAX_FIELDS} parts"),
         (*form(b"--xyz\r\n" + b"A: b\r\n" * 1000 + b"\r\nx\r\n"), "malformed"),
         (*form(b"--xyz\r\nA: " + b"b" * 9000 + b"\r\n\r\nx\r\n"), "malformed"),
     ],
@@ -167,7 +221,7 @@ def test_another_content_type_gets_the_list_of_forms(content_type: str) -> None:
 
 def test_several_files_are_in_order() -> None:
     """A form for a batch gives all its files, even an empty one, and may have other fields."""
-    kind, body = form(part(b"one"), part(b"x", 'form-data; name="note"'), part(b""), part(b"three"))
+    kind, body = form(part(b"one"), part(b"x", FIELD), part(b""), part(b"three"))
     assert extract_images(kind.encode(), body, max_files=3) == [b"one", b"", b"three"]
 
 
@@ -177,6 +231,6 @@ def test_a_batch_has_limits() -> None:
     with pytest.raises(MalformedRequestError, match="at most 3"):
         extract_images(kind.encode(), body, max_files=3)
     with pytest.raises(MalformedRequestError, match="no file"):
-        extract_images(kind.encode(), form(part(b"x", 'form-data; name="a"'))[1], max_files=3)
+        extract_images(kind.encode(), form(part(b"x", FIELD))[1], max_files=3)
     with pytest.raises(UnsupportedMediaError):
         extract_images(b"image/png", b"x", max_files=3)

@@ -40,8 +40,8 @@ def check(document: dict[str, Any], method: str, path: str, answer: httpx.Respon
 def test_the_document_has_every_path(document: dict[str, Any]) -> None:
     """It has all public paths and no others."""
     ours = ["/explain", "/healthz", "/info", "/livez", "/metrics", "/predict", "/predict/batch", "/read", "/readyz"]
-    protocol = ["/v2", "/v2/health/live", "/v2/health/ready"]
-    of_model = ["", "/infer", "/ready"]
+    protocol = ["/v2", "/v2/health/live", "/v2/health/ready", "/v2/repository/index"]
+    of_model = ["", "/config", "/infer", "/ready"]
     protocol += [f"/v2/models/{{name}}{end}" for end in of_model]
     protocol += [f"/v2/models/{{name}}/versions/{{version}}{end}" for end in of_model]
     assert sorted(document["paths"]) == sorted(ours + protocol)

@@ -15,7 +15,18 @@ from PIL import Image
 from app.errors import BrokenImageError, ImageSizeError, RequestError, UnsupportedMediaError
 from app.imaging.decode import ORIENTATION_TAG, decode
 from app.imaging.rectangle import Rectangle
-from tests.support.pictures import EXACT, FILES, Grey, chunk, encode, png, with_chunks, with_scans, with_segments
+from tests.support.pictures import (
+    EXACT,
+    FILES,
+    Grey,
+    chunk,
+    encode,
+    motion_photo,
+    png,
+    with_chunks,
+    with_scans,
+    with_segments,
+)
 
 LIMIT = 1_000_000
 
@@ -50,6 +61,13 @@ def test_sixteen_bits_are_scaled_not_clipped() -> None:
     """65535 is white, half of it is half, and 255 is nearly black."""
     ramp = np.array([[0, 255, 257, 32896, 65535]], np.uint16)
     assert decode(encode(Image.fromarray(ramp)), LIMIT).pixels.tolist() == [[0, 1, 1, 128, 255]]
+
+
+def test_few_bits_in_sixteen_are_all_that_there_is() -> None:
+    """The brightest level says how many bits a picture uses. With 13 and more, it is a dark picture of 16 bits."""
+    for white, last in ((255, 255), (1023, 255), (4095, 255), (8191, 32)):
+        ramp = np.array([[0, white // 2, white]] * 30_000, np.uint16)  # more than one strip
+        assert decode(encode(Image.fromarray(ramp)), LIMIT).pixels[-1].tolist() == [0, last // 2, last]
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
@@ -151,9 +169,17 @@ def test_a_mutated_file_is_an_error_or_a_picture(name: str, changes: list[tuple[
     assert picture.pixels.size <= LIMIT
 
 
+def with_preview(jpeg: bytes) -> bytes:
+    """Return a JPEG with a smaller JPEG in a segment, as cameras write it. The smaller one has its own end."""
+    preview = encode(Image.new("L", (8, 8)), "JPEG")
+    return jpeg[:2] + b"\xff\xe2" + (len(preview) + 2).to_bytes(2, "big") + preview + jpeg[2:]
+
+
 BLACK = np.zeros((28, 28), np.uint8)
 TOO_MANY_PIECES = {
     "a JPEG of a hundred scans": with_scans(BLACK, 100),
+    "a JPEG of a hundred scans behind a preview": with_preview(with_scans(BLACK, 100)),
+    "a JPEG of a hundred scans without an end": with_scans(BLACK, 100)[:-2],
     "a JPEG of 100,000 segments": with_segments(BLACK, b"\xff\xe5\0\2" * 100_000),
     "a JPEG of EXIF blocks of ten bytes": with_segments(BLACK, b"\xff\xe1\0\x12Exif\0\0" + b"x" * 10, times=100_000),
     "a PNG of 100,000 chunks": with_chunks(BLACK, chunk(b"teSt", b"") * 100_000),
@@ -175,6 +201,8 @@ def test_a_file_in_many_pieces_is_decoded(seven: Grey) -> None:
     for data in (
         encode(Image.fromarray(seven).convert("RGB"), "JPEG", progressive=True),
         with_segments(seven, b"\xff\xe2\0\2" * 1_000),
+        with_preview(encode(Image.fromarray(seven), "JPEG")),
+        motion_photo(seven),
         with_chunks(seven, chunk(b"tEXt", b"a\0b") * 5_000),
     ):
         assert decode(data, LIMIT).pixels.shape == (28, 28)

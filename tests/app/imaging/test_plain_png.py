@@ -75,7 +75,22 @@ def test_wrong_contents_with_right_checksums_are_never_decoded_differently(
     if picture := decode_plain_png(data, LIMIT):
         np.testing.assert_array_equal(picture.pixels, decode(data, LIMIT).pixels)
     else:
-        assert len(rows) < 29 * 28
+        assert len(rows) != 29 * 28
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_makes_opencv_print_something_is_left_to_the_general_decoder(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """A stream that refers further back than it says, and one with bytes after its end, do not reach OpenCV."""
+    half = np.random.default_rng(0).integers(0, 256, (40, 100)).astype(np.uint8)
+    rows = np.pad(np.vstack([half, half]), ((0, 0), (1, 0))).tobytes()
+    stream = zlib.compress(rows)
+    small_window = b"\x08\x1d" + stream[2:]  # 256 bytes
+    for changed in (small_window, stream + b"x"):
+        data = png(np.vstack([half, half]))[:33] + chunk(b"IDAT", changed) + PNG_END
+        assert decode_plain_png(data, LIMIT) is None
+        np.testing.assert_array_equal(decode(data, LIMIT).pixels, np.vstack([half, half]))
     assert capfd.readouterr() == ("", "")
 
 

@@ -37,10 +37,10 @@ def with_tags(count: int) -> bytes:
     return file.replace(*long) + bytes(2_000_000)
 
 
-def jpeg_strip(scans: int) -> bytes:
+def jpeg_strip(scans: int, strip_bytes: int | None = None) -> bytes:
     """Return a picture whose only strip is a JPEG of so many scans."""
     strip = with_scans(np.zeros((28, 28), np.uint8), scans)
-    return make_tiff(grey_tags(28, 28, 7, strip_bytes=len(strip)), strip)
+    return make_tiff(grey_tags(28, 28, 7, strip_bytes=len(strip) if strip_bytes is None else strip_bytes), strip)
 
 
 EMPTY_ROW = zlib.compress(b"\0")
@@ -63,6 +63,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], type[RequestError]]] = {
     "2^31 samples": (lambda: make_tiff(GREY | {277: (LONG, [2**31])}, PIXELS), BrokenImageError),
     "a directory behind the end": (lambda: b"II*\0\xff\xff\xff\x7f" + bytes(100), BrokenImageError),
     "a JPEG of a hundred scans": (lambda: jpeg_strip(100), BrokenImageError),
+    "a JPEG of a hundred scans in a strip without a size": (lambda: jpeg_strip(100, strip_bytes=0), BrokenImageError),
 }
 
 
@@ -110,6 +111,13 @@ def test_only_the_first_page_is_read(seven: Grey) -> None:
     picture = decode(data, LIMIT)
     np.testing.assert_array_equal(picture.pixels, seven)
     assert picture.format == "TIFF"
+
+
+def test_the_scans_of_other_pages_do_not_count(seven: Grey) -> None:
+    """A document of a hundred pages in JPEG is read, although each page has a scan."""
+    pages = [Image.fromarray(seven)] * 100
+    data = tiff(pages[0], save_all=True, append_images=pages[1:], compression="jpeg", quality=95)
+    assert decode(data, LIMIT).pixels.shape == (28, 28)
 
 
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])

@@ -210,6 +210,115 @@ def test_closing_finishes_waiting_items_and_accepts_no_more() -> None:
     run(check)
 
 
+class BrokenExecutor(ThreadPoolExecutor):
+    """Its thread cannot start."""
+
+    def __init__(self) -> None:
+        super().__init__(1, initializer=self._fail)
+
+    def _fail(self) -> None:
+        raise OSError("no thread")
+
+
+@pytest.mark.parametrize("cancel", [True, False])
+def test_items_end_after_their_executor_was_shut_down_by_force(cancel: bool) -> None:
+    """The batch that runs ends with its results. All others end with them or with NotReadyError, whether they were
+    submitted before or after, and the batcher can be closed."""
+
+    async def check() -> None:
+        executor = ThreadPoolExecutor(1)
+        async with Batcher(Squares(seconds=0.05), executor, max_batch=2, max_waiting=100) as batcher:
+            running = asyncio.create_task(batcher.submit(3))
+            await asyncio.sleep(0.02)
+            waiting = [asyncio.create_task(batcher.submit(item)) for item in range(5)]
+            executor.shutdown(wait=False, cancel_futures=cancel)
+            assert (await running).result == 9
+            outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+            assert all(isinstance(outcome, Completed | NotReadyError) for outcome in outcomes)
+            late = await asyncio.gather(*(batcher.submit(item) for item in range(5)), return_exceptions=True)
+            assert all(isinstance(outcome, NotReadyError) for outcome in late)
+
+    run(check)
+
+
+def test_items_end_if_their_executor_is_broken() -> None:
+    """If no thread can start, every item ends with NotReadyError."""
+
+    async def check() -> None:
+        async with Batcher(Squares(), BrokenExecutor(), max_batch=2, max_waiting=100) as batcher:
+            for _ in range(2):
+                outcomes = await asyncio.gather(*(batcher.submit(item) for item in range(5)), return_exceptions=True)
+                assert all(isinstance(outcome, NotReadyError) for outcome in outcomes)
+
+    run(check)
+
+
+@pytest.mark.parametrize("executor", [THREAD, None])
+@pytest.mark.parametrize("error", [StopIteration, asyncio.CancelledError, SystemExit, GeneratorExit])
+def test_items_end_whatever_is_raised(executor: Executor | None, error: type[BaseException]) -> None:
+    """An exception that no future takes, or that ends threads, ends the items of its batch and no others."""
+
+    def work(items: list[int]) -> Sequence[int]:
+        if -1 in items:
+            raise error
+        return items
+
+    async def check() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: None)
+        async with Batcher(work, executor, max_batch=1, max_waiting=100) as batcher:
+            tasks = [asyncio.create_task(batcher.submit(item)) for item in (1, -1, 2)]
+            first, failed, last = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(first, Completed)
+        assert isinstance(failed, RuntimeError | NotReadyError)
+        assert isinstance(last, Completed | NotReadyError)
+
+    if executor is None and error is SystemExit:
+        with pytest.raises(SystemExit):  # it ends the loop, as it should
+            run(check)
+    else:
+        run(check)
+
+
+@pytest.mark.parametrize("executor", [THREAD, None])
+def test_items_end_if_the_callback_fails(executor: Executor | None) -> None:
+    """A failure of ``on_batch`` concerns neither the items nor the next batch."""
+
+    def fail(size: int, seconds: float) -> None:
+        raise ValueError("a failure of the metrics")
+
+    async def check() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: None)
+        async with Batcher(Squares(), executor, max_batch=1, max_waiting=100, on_batch=fail) as batcher:
+            done = await asyncio.gather(*(batcher.submit(item) for item in range(5)))
+        assert [completed.result for completed in done] == [0, 1, 4, 9, 16]
+
+    run(check)
+
+
+def test_items_end_if_closing_is_cancelled() -> None:
+    """If a batch hangs and closing is cancelled, its items and those behind it end with NotReadyError."""
+    hangs = threading.Event()
+
+    def work(items: list[int]) -> Sequence[int]:
+        hangs.wait(10)
+        return items
+
+    async def check() -> None:
+        batcher = Batcher(work, THREAD, max_batch=1, max_waiting=100)
+        await batcher.__aenter__()
+        tasks = [asyncio.create_task(batcher.submit(item)) for item in range(3)]
+        await asyncio.sleep(0.02)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(batcher.__aexit__(None, None, None), 0.05)
+        outcomes = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5)
+        assert all(isinstance(outcome, NotReadyError) for outcome in outcomes)
+
+    try:
+        run(check)
+    finally:
+        hangs.set()
+
+
 def test_waiting_and_computing_are_measured_separately() -> None:
     """A result says how long the item waited, and how long its batch ran."""
 

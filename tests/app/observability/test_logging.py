@@ -91,7 +91,7 @@ def test_every_line_of_a_server_is_json_without_anything_of_an_upload(server: Se
     log = server.wait_for_log("the-last")
     lines = [json.loads(line) for line in log.splitlines()]
     answered = [(line["path"], line["status"]) for line in lines if line["logger"] == "access"]
-    assert answered[-3:] == [("/predict", 200), ("/predict", 415), ("/predict", 400)]
+    assert answered[-3:] == [("/predict", 400), ("/predict", 415), ("/predict", 400)]
     assert "r-17" in {line.get("request_id") for line in lines}
     assert "canary" not in log
 

@@ -138,13 +138,13 @@ def test_failures_are_recorded_without_anything_of_an_upload() -> None:
 
     async def send_requests(client: httpx.AsyncClient) -> None:
         form = {"file": ("canary-name", b"canary-content")}
-        assert (await client.post("/predict?canary=query", files=form)).status_code == 415
+        assert (await client.post("/predict?canary=query", files=form)).status_code == 400
         assert (await client.get("/nothing", headers={"User-Agent": "canary", "Cookie": "canary"})).status_code == 404
         assert (await client.request("CANARY", "/predict")).status_code == 405
 
     bad, nothing, method = record_spans(send_requests)
     assert (bad.name, bad.status.status_code) == ("POST /predict", StatusCode.UNSET)
-    assert get_attributes(bad)["http.response.status_code"] == 415
+    assert get_attributes(bad)["http.response.status_code"] == 400
     assert (nothing.name, get_attributes(nothing)["http.route"]) == ("GET other", "other")
     assert get_attributes(method)["http.request.method"] == "_OTHER"
     assert "canary" not in "".join(span.to_json() for span in (bad, nothing)).lower()

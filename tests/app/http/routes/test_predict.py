@@ -5,15 +5,19 @@ import contextlib
 import http.client
 import io
 import re
+import resource
 import socket
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.pictures import FILES, Grey, encode, png
+from tests.support.pictures import FILES, Grey, encode, motion_photo, png
 from tests.support.running import Server, running
 
 Digits = list[tuple[int, Grey]]
@@ -39,6 +43,50 @@ def test_the_three_forms_get_the_same_answer(server: Server, digits: Digits) -> 
         first, *rest = [answer.json() for answer in answers]
         assert all(other == first for other in rest)
         assert first["digit"] == digit
+
+
+def base64_in_json(data: bytes) -> bytes:
+    return b'{"image": "%b"}' % data
+
+
+FORM_TYPE = "multipart/form-data; boundary=xyz"
+UNUSUAL: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "a preamble": (FORM_TYPE, lambda file: b"preamble\r\n--xyz\r\n" + named_part(file) + b"\r\n--xyz--\r\nepilogue"),
+    "a file without a name": (FORM_TYPE, lambda file: b"--xyz\r\n" + nameless_part(file) + b"\r\n--xyz--\r\n"),
+    "JSON with a byte order mark": (
+        "application/json",
+        lambda file: b"\xef\xbb\xbf" + base64_in_json(base64.b64encode(file)),
+    ),
+    "URL-safe base64": ("application/json", lambda file: base64_in_json(base64.urlsafe_b64encode(file))),
+    "unpadded base64": ("application/json", lambda file: base64_in_json(base64.b64encode(file).rstrip(b"="))),
+    "DATA: in capitals": (
+        "application/json",
+        lambda file: base64_in_json(b"DATA:image/png;base64," + base64.b64encode(file)),
+    ),
+    "binary/octet-stream": ("binary/octet-stream", bytes),
+}
+
+
+def named_part(file: bytes) -> bytes:
+    return b'Content-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n' + file
+
+
+def nameless_part(file: bytes) -> bytes:
+    return b'Content-Disposition: form-data; name="picture"\r\nContent-Type: image/png\r\n\r\n' + file
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_bodies_of_unusual_clients_are_read(server: Server, name: str, seven: Grey) -> None:
+    """What the standards allow, or many clients send, is read."""
+    content_type, make = UNUSUAL[name]
+    padded = png(seven) + b"\0" * (1 + -len(png(seven)) % 3)  # so that its base64 has padding
+    answer = httpx.post(f"{server.url}/predict", content=make(padded), headers={"Content-Type": content_type})
+    assert (answer.status_code, answer.json().get("digit")) == (200, 7), answer.text
+
+
+def test_the_video_behind_a_photograph_does_not_matter(server: Server, seven: Grey) -> None:
+    """A motion photo is a JPEG followed by megabytes of other data, in which any marker may occur."""
+    assert predict(server, motion_photo(seven)).json()["digit"] == 7
 
 
 def test_an_answer_is_complete(server: Server, seven: Grey) -> None:
@@ -121,6 +169,24 @@ def test_an_invalid_query_is_refused(server: Server, seven: Grey, query: str) ->
     answer = httpx.post(f"{server.url}/predict?{query}", files={"file": png(seven)})
     assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
     assert query.partition("=")[0] in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("query", "known"),
+    [
+        ("predict?normalise=never", ["normalize", "preview"]),
+        ("predict?normalize=never&digit=3", ["normalize", "preview"]),
+        ("explain?number=3", ["digit", "normalize"]),
+        ("read?normalize=never", ["none"]),
+        ("predict/batch?preview=", ["none"]),
+    ],
+)
+def test_an_unknown_query_parameter_is_refused(server: Server, seven: Grey, query: str, known: list[str]) -> None:
+    """It gets a 400 problem that names the parameters of the path, and does not repeat what was sent."""
+    answer = httpx.post(f"{server.url}/{query}", files={"file": png(seven)})
+    assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
+    assert all(name in answer.json()["detail"] for name in known)
+    assert "normalise" not in answer.text
 
 
 def test_a_blank_picture_gets_an_answer(server: Server) -> None:
@@ -208,3 +274,28 @@ def test_the_limits_can_be_set(seven: Grey) -> None:
         assert predict(server, png(seven)).status_code == 200
         assert predict(server, bytes(2001)).status_code == 413
         assert predict(server, encode(Image.new("L", (28, 29)))).json()["type"].endswith("image-size")
+
+
+def address_space(pid: int) -> int:
+    """Return how many bytes of addresses a process uses."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
+    return pages * resource.getpagesize()
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "options"),
+    [("PNG", "RGBA", {}), ("WEBP", "RGBA", {"lossless": True, "method": 0}), ("JPEG", "RGB", {"progressive": True})],
+)
+def test_too_little_memory_for_a_picture_is_not_its_fault(kind: str, mode: str, options: dict[str, Any]) -> None:
+    """It gets a 503 and not a 422, although decoders report a lack of memory as a damaged file. The same file is read
+    when there is memory again, and a damaged one still gets its 422."""
+    large = encode(Image.new(mode, (4000, 4000), "white"), kind, **options)
+    with running(MALLOC_ARENA_MAX="1") as server:
+        assert predict(server, encode(Image.new("L", (400, 300), 255))).status_code == 200  # starts the thread
+        _, maximum = resource.prlimit(server.pid, resource.RLIMIT_AS)
+        resource.prlimit(server.pid, resource.RLIMIT_AS, (address_space(server.pid) + 20_000_000, maximum))
+        answer = predict(server, large)
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1"), answer.text
+        resource.prlimit(server.pid, resource.RLIMIT_AS, (maximum, maximum))
+        assert predict(server, large).json()["reason"] == "blank"
+        assert predict(server, large[: len(large) // 2]).status_code == 422
