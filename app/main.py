@@ -15,19 +15,20 @@ from functools import partial
 from typing import TYPE_CHECKING, TypedDict
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 import app
-from app.http.fast_path import FastPath
 from app.http.middleware.auth import Auth, parse_list, read_keys
 from app.http.middleware.methods import Methods
 from app.http.middleware.request_log import RequestLog
 from app.http.middleware.startup_errors import StartupErrors
 from app.http.middleware.tracing import Tracing
 from app.http.openapi import correct_openapi
+from app.http.picture_router import PictureRouter
 from app.http.problems import add_error_handlers
-from app.http.routes import batch, explain, health, open_inference, pages, predict, read
+from app.http.routes import batch, explain, health, infer, open_inference, pages, predict, read
 from app.http.state import ServiceState
 from app.imaging.ink import limit_opencv_threads
 from app.inference.admission import Admission
@@ -127,27 +128,34 @@ def create_app(settings: Settings, tracer_provider: "TracerProvider | None" = No
         redoc_url=None,
         redirect_slashes=False,  # a redirect would go to whatever host the request names
         lifespan=lifespan,
-        # FastAPI's telemetry would include query strings, and miss the requests of the fast path.
+        # FastAPI's telemetry would include query strings, and miss the requests of our own router.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     service_app.add_middleware(StartupErrors)
     add_error_handlers(service_app)
-    for route in (predict, batch, read, explain, open_inference, health, pages):
-        service_app.include_router(route.router)
+    for each in (health, open_inference, pages):
+        service_app.include_router(each.router)
     service_app.mount("/assets", pages.ASSETS)
-    correct_openapi(service_app)
-    return add_middleware(service_app, settings, metrics, log, tracer_provider)
+    picture_routes = [
+        route
+        for each in (predict, batch, read, explain, infer)
+        for route in each.router.routes
+        if isinstance(route, APIRoute)
+    ]
+    correct_openapi(service_app, picture_routes)
+    router = PictureRouter(service_app, picture_routes)
+    return add_middleware(router, settings, metrics, log, tracer_provider)
 
 
 def add_middleware(
-    service_app: FastAPI,
+    router: ASGIApp,
     settings: Settings,
     metrics: Metrics,
     log: AccessLog | None,
     tracer_provider: "TracerProvider | None",
 ) -> ASGIApp:
     """Wrap the app in the middleware that the settings require, from the inside out."""
-    wrapped: ASGIApp = Methods(FastPath(service_app))
+    wrapped: ASGIApp = Methods(router)
     keys, hosts = read_keys(settings.api_keys), parse_list(settings.allowed_hosts)
     if keys or hosts:
         wrapped = Auth(wrapped, keys, hosts, settings.open_metrics, settings.open_pages)

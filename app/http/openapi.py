@@ -1,8 +1,11 @@
 """The OpenAPI document: descriptions that routes share, and corrections of what FastAPI generates."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 
 from app.http.schemas import EXAMPLE_IMAGE, EXAMPLE_PREDICTION, ImageBody
 from app.http.tensors import InferenceRequest
@@ -51,13 +54,18 @@ TIMING = {
 RETRY = {"Retry-After": {"description": "seconds to wait", "schema": {"type": "integer"}}}
 
 
-def correct_openapi(app: FastAPI) -> None:
-    """Make an app serve the corrected document at /openapi.json. It is generated once."""
-    generate = app.openapi
+def correct_openapi(app: FastAPI, picture_routes: Sequence[APIRoute]) -> None:
+    """Make an app serve the corrected document at /openapi.json. It is generated once.
+
+    Args:
+        picture_routes: Routes that are not the app's own. They come first.
+    """
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            document = generate()
+            routes = [*picture_routes, *app.routes]
+            document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=routes)
+            app.openapi_schema = document
             schemas = document["components"]["schemas"]
             request = InferenceRequest.model_json_schema(ref_template="#/components/schemas/{model}")
             # FastAPI does not know this schema, because the route reads the body itself: it may be binary.
@@ -72,7 +80,6 @@ def correct_openapi(app: FastAPI) -> None:
             answer["headers"] = HEADERS | TIMING
             # FastAPI drops null values, and without its null the example would not match the schema.
             answer["content"]["application/json"]["example"] = EXAMPLE_PREDICTION
-        assert app.openapi_schema is not None
         return app.openapi_schema
 
     # FastAPI's documentation recommends this way to extend the document.

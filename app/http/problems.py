@@ -10,14 +10,13 @@ from random import getrandbits
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
 
 from app import errors
-from app.errors import DigitserveError, describe_first_error
+from app.errors import DigitserveError
 from app.http.schemas import Problem
 
 logger = logging.getLogger(__name__)
@@ -121,18 +120,6 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     return error_response(request.scope, error.status_code, slug, title, detail, dict(error.headers or {}))
 
 
-async def on_invalid_parameter(request: Request, error: Exception) -> Response:
-    """Answer an invalid parameter: say which one and why, but never repeat its value."""
-    assert isinstance(error, RequestValidationError)
-    detail = f"{describe_first_error(error.errors())}."
-    return error_response(request.scope, *TABLE[errors.MalformedRequestError], detail)
-
-
-async def on_disconnect(request: Request, error: Exception) -> Response:
-    """Answer a client that disconnected before its body was complete. The client does not get this response."""
-    return Response(status_code=400)
-
-
 async def on_unexpected_error(request: Request, error: Exception) -> Response:
     """Answer an unexpected exception without its cause, which the server logs."""
     return error_response(
@@ -149,8 +136,6 @@ def add_error_handlers(app: FastAPI) -> None:
     for kind in TABLE:
         app.add_exception_handler(kind, on_domain_error)
     app.add_exception_handler(HTTPException, on_http_error)
-    app.add_exception_handler(RequestValidationError, on_invalid_parameter)
-    app.add_exception_handler(ClientDisconnect, on_disconnect)
     app.add_exception_handler(Exception, on_unexpected_error)
 
 

@@ -5,8 +5,8 @@ import time
 import zlib
 from typing import NamedTuple
 
-from starlette.requests import ClientDisconnect
-from starlette.types import Message, Receive, Scope
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message, Receive
 
 from app.errors import BodyTooLargeError, MalformedRequestError, UnsupportedEncodingError
 from app.http.state import ServiceState
@@ -23,7 +23,7 @@ class Body(NamedTuple):
     deadline: float  # by time.perf_counter
 
 
-async def receive_body(scope: Scope, receive: Receive, service: ServiceState, limit: int) -> Body:
+async def receive_body(request: Request, service: ServiceState, limit: int) -> Body:
     """Receive a request's body, if the service has room for one more request.
 
     Args:
@@ -38,17 +38,17 @@ async def receive_body(scope: Scope, receive: Receive, service: ServiceState, li
     """
     service.admission.check()
     content_type = encoding = b""
-    for name, value in scope["headers"]:
+    for name, value in request.scope["headers"]:
         if name == b"content-type":
             content_type = value
         elif name == b"content-encoding":
             encoding = require_encoding(encoding, value)
         elif name == b"content-length" and value.isdigit() and int(value) > limit:
             raise body_too_large(limit)
-    message = await receive()
+    message = await request.receive()
     body: bytes = message.get("body", b"")
     if message.get("more_body"):
-        body, message = await receive_rest(body, receive, service, limit)
+        body, message = await receive_rest(body, request.receive, service, limit)
     if message["type"] == "http.disconnect":
         raise ClientDisconnect
     if len(body) > limit:

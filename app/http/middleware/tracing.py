@@ -1,7 +1,7 @@
 """Traces each request as an OpenTelemetry span, with a child span for each step of the work on it.
 
 A span contains what the access log contains, and nothing of an upload. FastAPI could trace too, but it does not see the
-requests of the fast path.
+requests of our own router.
 """
 
 from typing import TYPE_CHECKING

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Request
 
 from app.errors import MalformedRequestError, RequestError
 from app.http.image_upload import extract_images
 from app.http.problems import PICTURE_ERRORS, describe_errors, problem_of_item
-from app.http.query import require_known_parameters
 from app.http.request_body import receive_body
+from app.http.responses import RawResponse, respond
 from app.http.schemas import Batch, Problem, prediction_to_json
 from app.http.state import CurrentService, ServiceState
 from app.inference.scores import Score
@@ -48,15 +48,14 @@ FILES: dict[str, Any] = {
     responses=describe_errors(*PICTURE_ERRORS),
     openapi_extra={"requestBody": FILES},
 )
-async def predict_batch(request: Request, service: CurrentService) -> Response:
+async def predict_batch(request: Request, service: CurrentService) -> RawResponse:
     """Read each image of a form as `/predict` does.
 
     The answers are in the order of the files. If an image cannot be read, its place has the problem, with its status,
     and the others are read as usual.
     """
-    require_known_parameters(request.scope)
     limits = service.settings
-    body = await receive_body(request.scope, request.receive, service, limits.max_batch_bytes)
+    body = await receive_body(request, service, limits.max_batch_bytes)
     with service.lease_model() as model:
         started = time.perf_counter()
         files = extract_images(body.content_type, body.content, limits.max_batch)
@@ -88,7 +87,7 @@ async def predict_batch(request: Request, service: CurrentService) -> Response:
         prediction = make_prediction(picture, score, model.thresholds, model.id)
         service.metrics.count_prediction(prediction.digit, prediction.accepted)
         answers.append(prediction_to_json(prediction))
-    return Response(b'{"predictions":[' + b",".join(answers) + b"]}", media_type="application/json")
+    return respond(b'{"predictions":[' + b",".join(answers) + b"]}")
 
 
 async def prepare(request: Request, service: ServiceState, file: bytes, deadline: float) -> PreparedPicture | Problem:

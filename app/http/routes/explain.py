@@ -4,14 +4,15 @@ import re
 import time
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Request
+from pydantic import Field
 
 from app.http.image_upload import extract_image
 from app.http.openapi import BINARY, ONE_IMAGE
 from app.http.problems import PICTURE_ERRORS, describe_errors
-from app.http.query import require_known_parameters
+from app.http.query import Parameters
 from app.http.request_body import receive_body
-from app.http.responses import format_server_timing
+from app.http.responses import RawResponse, format_server_timing, respond
 from app.http.schemas import explanation_to_json
 from app.http.state import CurrentService
 from app.imaging.ink import ink_ratio
@@ -29,6 +30,11 @@ MAP_RESPONSE: dict[int | str, dict[str, Any]] = {
 }
 
 
+class ExplainParameters(Parameters):
+    digit: int | None = Field(None, ge=0, le=9, description="The digit to explain; by default the digit that is read.")
+    normalize: Mode = Field("auto", description="As in `/predict`.")
+
+
 @router.post(
     "/explain",
     summary="Show what speaks for a digit",
@@ -37,24 +43,20 @@ MAP_RESPONSE: dict[int | str, dict[str, Any]] = {
     openapi_extra={"requestBody": ONE_IMAGE},
 )
 async def explain(
-    request: Request,
-    service: CurrentService,
-    digit: Annotated[
-        int | None, Query(ge=0, le=9, description="The digit to explain; by default the digit that is read.")
-    ] = None,
-    normalize: Annotated[Mode, Query(description="As in `/predict`.")] = "auto",
-) -> Response:
+    request: Request, service: CurrentService, parameters: Annotated[ExplainParameters, Query()]
+) -> RawResponse:
     """Show which ink, and which lack of ink, speaks for a digit or against it.
 
     Send the image as for `/predict`. The answer has a number for each of the 28x28 pixels. With `Accept: image/png`, it
     is a 280x280 picture in which orange speaks for the digit and blue against it. It explains the reading of the fast
     network.
     """
-    require_known_parameters(request.scope, "digit", "normalize")
-    body = await receive_body(request.scope, request.receive, service, service.settings.max_body_bytes)
+    body = await receive_body(request, service, service.settings.max_body_bytes)
     with service.lease_model() as model:
         started = time.perf_counter()
-        picture = await service.prepare(extract_image(body.content_type, body.content), body.deadline, normalize)
+        picture = await service.prepare(
+            extract_image(body.content_type, body.content), body.deadline, parameters.normalize
+        )
         decode_seconds = time.perf_counter() - started
         score, evidence = None, None
         if not picture.blank:
@@ -62,18 +64,19 @@ async def explain(
             service.metrics.observe_input(max(score.probabilities), score.typicality, ink_ratio(picture.pixels))
         prediction = make_prediction(picture, score, model.thresholds, model.id, preview=True)
         service.metrics.count_prediction(prediction.digit, prediction.accepted)
-        explained = prediction.digit if digit is None or picture.blank else digit
+        explained = prediction.digit if parameters.digit is None or picture.blank else parameters.digit
         if explained is not None:
             batch = occlude(picture.pixels)
             scores = await model.scheduler.read_many(batch, second_opinion=False, deadline=body.deadline)
             evidence = compute_evidence(batch, scores, explained)
     timing = format_server_timing(decode=decode_seconds, infer=time.perf_counter() - started - decode_seconds)
-    headers = {"Server-Timing": timing, "Vary": "Accept"}
     if wants_png(", ".join(request.headers.getlist("accept"))):
-        return Response(draw_overlay(picture.pixels, evidence), headers=headers, media_type=PNG)
-    return Response(
-        explanation_to_json(make_explanation(prediction, explained, evidence)), headers=headers, media_type=JSON
-    )
+        response = respond(draw_overlay(picture.pixels, evidence), PNG.encode(), timing)
+    else:
+        answer = make_explanation(prediction, explained, evidence)
+        response = respond(explanation_to_json(answer), server_timing=timing)
+    response.headers.append((b"vary", b"Accept"))
+    return response
 
 
 def wants_png(accept: str) -> bool:

@@ -3,23 +3,32 @@
 import time
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
-from starlette.types import Receive, Scope
+from fastapi import APIRouter, Query, Request
+from pydantic import Field
 
 from app.http.image_upload import extract_image
 from app.http.openapi import ONE_IMAGE
 from app.http.problems import PICTURE_ERRORS, describe_errors
-from app.http.query import require_known_parameters
+from app.http.query import Parameters
 from app.http.request_body import receive_body
-from app.http.responses import RawHeaders, format_server_timing, to_response
+from app.http.responses import RawResponse, format_server_timing, respond
 from app.http.schemas import prediction_to_json
-from app.http.state import CurrentService, ServiceState
+from app.http.state import CurrentService
 from app.imaging.ink import ink_ratio
 from app.imaging.normalize import Mode
 from app.recognition.answers import Prediction
 from app.recognition.digit import make_prediction
 
 router = APIRouter(tags=["predict"])
+
+
+class PredictParameters(Parameters):
+    normalize: Mode = Field(
+        "auto",
+        description="auto: cut out, resize and centre the digit, unless the picture already looks like MNIST; "
+        "always: do so with every picture; never: only resize the picture to 28x28.",
+    )
+    preview: bool = Field(False, description="Add the 28x28 picture that the network saw.")
 
 
 @router.post(
@@ -30,17 +39,8 @@ router = APIRouter(tags=["predict"])
     openapi_extra={"requestBody": ONE_IMAGE},
 )
 async def predict(
-    request: Request,
-    service: CurrentService,
-    normalize: Annotated[
-        Mode,
-        Query(
-            description="auto: cut out, resize and centre the digit, unless the picture already looks like MNIST; "
-            "always: do so with every picture; never: only resize the picture to 28x28."
-        ),
-    ] = "auto",
-    preview: Annotated[bool, Query(description="Add the 28x28 picture that the network saw.")] = False,
-) -> Response:
+    request: Request, service: CurrentService, parameters: Annotated[PredictParameters, Query()]
+) -> RawResponse:
     """Read the handwritten digit in an image.
 
     Send the image as a file of a form, as the body itself, or as base64 in JSON. It may be PNG, JPEG, WebP, BMP or GIF,
@@ -49,34 +49,23 @@ async def predict(
     rely on it: if `accepted` is false, `reason` says why, and `digit` is only the best guess. If the picture shows
     several digits, use `/read`.
     """
-    require_known_parameters(request.scope, "normalize", "preview")
-    return to_response(*await read_digit(request.scope, request.receive, service, normalize, preview))
-
-
-async def read_digit(
-    scope: Scope, receive: Receive, service: ServiceState, mode: Mode = "auto", preview: bool = False
-) -> tuple[bytes, RawHeaders]:
-    """Answer a request: return the prediction as JSON, and its headers.
-
-    Raises:
-        DigitserveError: The request cannot be answered.
-        ClientDisconnect: The client has disconnected.
-    """
-    body = await receive_body(scope, receive, service, service.settings.max_body_bytes)
+    body = await receive_body(request, service, service.settings.max_body_bytes)
     with service.lease_model() as model:
         started = time.perf_counter()
-        picture = await service.prepare(extract_image(body.content_type, body.content), body.deadline, mode)
+        picture = await service.prepare(
+            extract_image(body.content_type, body.content), body.deadline, parameters.normalize
+        )
         decode_seconds = time.perf_counter() - started
         score, queue_seconds, run_seconds = None, 0.0, 0.0
         if not picture.blank:
             completed = await model.scheduler.read_one(picture.pixels, body.deadline)
             score, queue_seconds, run_seconds = completed.result, completed.queue_seconds, completed.run_seconds
             service.metrics.observe_queue(queue_seconds)
-    prediction = make_prediction(picture, score, model.thresholds, model.id, preview)
+    prediction = make_prediction(picture, score, model.thresholds, model.id, parameters.preview)
     if score is not None:
         service.metrics.observe_input(prediction.confidence or 0.0, score.typicality, ink_ratio(picture.pixels))
     service.metrics.count_prediction(prediction.digit, prediction.accepted)
     timing = format_server_timing(decode=decode_seconds, queue=queue_seconds, infer=run_seconds)
-    if "trace" in scope:
-        scope["trace"].add_steps(started, decode=decode_seconds, queue=queue_seconds, infer=run_seconds)
-    return prediction_to_json(prediction), [(b"content-type", b"application/json"), (b"server-timing", timing.encode())]
+    if "trace" in request.scope:
+        request.scope["trace"].add_steps(started, decode=decode_seconds, queue=queue_seconds, infer=run_seconds)
+    return respond(prediction_to_json(prediction), server_timing=timing)

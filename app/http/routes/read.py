@@ -4,14 +4,13 @@ import time
 from functools import partial
 
 import numpy as np
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Request
 
 from app.http.image_upload import extract_image
 from app.http.openapi import ONE_IMAGE
 from app.http.problems import PICTURE_ERRORS, describe_errors
-from app.http.query import require_known_parameters
 from app.http.request_body import receive_body
-from app.http.responses import format_server_timing
+from app.http.responses import RawResponse, format_server_timing, respond
 from app.http.schemas import reading_to_json
 from app.http.state import CurrentService
 from app.imaging.digit_image import Grey
@@ -35,7 +34,7 @@ router = APIRouter(tags=["predict"])
     responses=describe_errors(*PICTURE_ERRORS, 422),
     openapi_extra={"requestBody": ONE_IMAGE},
 )
-async def read(request: Request, service: CurrentService) -> Response:
+async def read(request: Request, service: CurrentService) -> RawResponse:
     """Read a number of up to 20 digits, or several below one another, on plain, ruled or squared paper or in a form.
 
     Send the image as for `/predict`. The answer has the text line by line, and for each digit its place and how sure it
@@ -43,8 +42,7 @@ async def read(request: Request, service: CurrentService) -> Response:
     is wide. A page on its side or upside down is turned first; `input.rotation` says by how much. `accepted` is true if
     every digit is accepted and all ink was read.
     """
-    require_known_parameters(request.scope)
-    body = await receive_body(request.scope, request.receive, service, service.settings.max_body_bytes)
+    body = await receive_body(request, service, service.settings.max_body_bytes)
     with service.lease_model() as model:
         started = time.perf_counter()
         page = await service.process_in_pool(extract_image(body.content_type, body.content), body.deadline, open_page)
@@ -67,7 +65,7 @@ async def read(request: Request, service: CurrentService) -> Response:
         service.metrics.count_prediction(digit.digit, digit.accepted)
         service.metrics.observe_input(digit.confidence, score.typicality, ink_ratio(pixels))
     timing = format_server_timing(decode=decode_seconds, infer=infer_seconds)
-    return Response(reading_to_json(reading), headers={"Server-Timing": timing}, media_type="application/json")
+    return respond(reading_to_json(reading), server_timing=timing)
 
 
 async def score_all(
