@@ -20,7 +20,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 import app
-from app.http.middleware.auth import Auth, parse_list, read_keys
+from app.http.middleware.auth import Auth, list_open_paths, parse_list, read_keys
 from app.http.middleware.methods import Methods
 from app.http.middleware.request_log import RequestLog
 from app.http.middleware.startup_errors import StartupErrors
@@ -142,23 +142,12 @@ def create_app(settings: Settings, tracer_provider: "TracerProvider | None" = No
         for route in each.router.routes
         if isinstance(route, APIRoute)
     ]
-    correct_openapi(service_app, picture_routes)
-    router = PictureRouter(service_app, picture_routes)
-    return add_middleware(router, settings, metrics, log, tracer_provider)
-
-
-def add_middleware(
-    router: ASGIApp,
-    settings: Settings,
-    metrics: Metrics,
-    log: AccessLog | None,
-    tracer_provider: "TracerProvider | None",
-) -> ASGIApp:
-    """Wrap the app in the middleware that the settings require, from the inside out."""
-    wrapped: ASGIApp = Methods(router)
-    keys, hosts = read_keys(settings.api_keys), parse_list(settings.allowed_hosts)
+    keys, open_paths = read_keys(settings.api_keys), list_open_paths(settings.open_metrics, settings.open_pages)
+    correct_openapi(service_app, picture_routes, bool(keys), open_paths)
+    wrapped: ASGIApp = Methods(PictureRouter(service_app, picture_routes))
+    hosts = parse_list(settings.allowed_hosts)
     if keys or hosts:
-        wrapped = Auth(wrapped, keys, hosts, settings.open_metrics, settings.open_pages)
+        wrapped = Auth(wrapped, keys, hosts, open_paths, settings.open_pages)
     if settings.cors_origins:  # outside Auth, because a browser's preflight request has no key
         origins = parse_list(settings.cors_origins)
         wrapped = CORSMiddleware(

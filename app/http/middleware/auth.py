@@ -25,17 +25,20 @@ class Auth:
     Args:
         keys: SHA-256 of each valid key. If empty, no request needs a key.
         hosts: Host names to serve. ``*.example.org`` is example.org and all its subdomains. If empty, any is served.
-        open_metrics: Whether the metrics need no key.
-        open_pages: Whether the pages and the OpenAPI document need no key.
+        open_paths: The paths that need no key.
+        open_assets: Whether the files of the pages need none.
     """
 
     def __init__(
-        self, app: ASGIApp, keys: frozenset[bytes], hosts: tuple[str, ...], open_metrics: bool, open_pages: bool
+        self,
+        app: ASGIApp,
+        keys: frozenset[bytes],
+        hosts: tuple[str, ...],
+        open_paths: frozenset[str],
+        open_assets: bool,
     ) -> None:
         self.app, self.keys, self.hosts = app, keys, hosts
-        metrics_paths = METRICS_PATHS if open_metrics else frozenset()
-        self.open_paths = HEALTH_PATHS | metrics_paths | (PAGE_PATHS if open_pages else frozenset())
-        self.open_pages = open_pages
+        self.open_paths, self.open_assets = open_paths, open_assets
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (error := self.check(scope)):
@@ -50,7 +53,7 @@ class Auth:
         hosts = [value for name, value in scope["headers"] if name == b"host"]
         if self.hosts and path not in HEALTH_PATHS and not (len(hosts) == 1 and self.is_known_host(hosts[0])):
             return UnknownHostError("This service does not serve that host.")
-        if not self.keys or path in self.open_paths or (self.open_pages and path.startswith(ASSETS_PREFIX)):
+        if not self.keys or path in self.open_paths or (self.open_assets and path.startswith(ASSETS_PREFIX)):
             return None
         kind, _, token = get_header(scope, b"authorization").partition(b" ")
         key = token.strip() if kind.lower() == b"bearer" else get_header(scope, b"x-api-key")
@@ -69,6 +72,11 @@ class Auth:
             name == known or (known.startswith("*.") and (name == known[2:] or name.endswith(known[1:])))
             for known in self.hosts
         )
+
+
+def list_open_paths(open_metrics: bool, open_pages: bool) -> frozenset[str]:
+    """Return the paths that need no key: those of health, and if these are open, the metrics and the pages."""
+    return HEALTH_PATHS | (METRICS_PATHS if open_metrics else set()) | (PAGE_PATHS if open_pages else set())
 
 
 def get_path(scope: Scope) -> str:

@@ -3,13 +3,13 @@
 import asyncio
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Request
 
 from app.errors import MalformedRequestError, RequestError
 from app.http.image_upload import extract_images
+from app.http.openapi import SEVERAL_IMAGES
 from app.http.problems import PICTURE_ERRORS, describe_errors, problem_of_item
 from app.http.request_body import receive_body
 from app.http.responses import RawResponse, respond
@@ -24,29 +24,13 @@ router = APIRouter(tags=["predict"])
 # After each 16 pictures, which take about 1 ms, other requests may run. Each 16 pictures also extend the deadline.
 SLICE = 16
 
-FILES: dict[str, Any] = {
-    "required": True,
-    "description": "Several images, each as a file part of one form.",
-    "content": {
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "required": ["file"],
-                "properties": {
-                    "file": {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
-                },
-            }
-        }
-    },
-}
-
 
 @router.post(
     "/predict/batch",
     summary="Read several images at once",
     response_model=Batch,
     responses=describe_errors(*PICTURE_ERRORS),
-    openapi_extra={"requestBody": FILES},
+    openapi_extra={"requestBody": SEVERAL_IMAGES},
 )
 async def predict_batch(request: Request, service: CurrentService) -> RawResponse:
     """Read each image of a form as `/predict` does.

@@ -25,6 +25,14 @@ LARGE_JSON_BYTES = 65_536  # a longer JSON is parsed in a thread
 router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
 BODY: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": HEADER_LENGTH,
+            "in": "header",
+            "description": "Bytes of the JSON, if binary tensors follow it.",
+            "schema": {"type": "integer"},
+        }
+    ],
     "requestBody": {
         "required": True,
         "description": "JSON, or JSON followed by binary tensors. Then " + HEADER_LENGTH + " is the JSON's length.",
@@ -44,7 +52,7 @@ BODY: dict[str, Any] = {
             },
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
-    }
+    },
 }
 INFER: dict[str, Any] = {
     "summary": "Read digits from tensors",

@@ -28,11 +28,13 @@ async def server() -> dict[str, Any]:
 
 @router.get("/health/live", summary="Is the server alive")
 async def live() -> dict[str, bool]:
+    """Answer 200 while the process runs."""
     return {"live": True}
 
 
 @router.get("/health/ready", summary="Is the server ready", responses=describe_protocol_errors(503))
 async def ready(service: CurrentService) -> dict[str, bool]:
+    """Answer 200 under the same conditions as `/readyz`."""
     service.require_ready()
     return {"ready": True}
 

@@ -213,7 +213,7 @@ with running() as server:
         with browsing() as (page, faults):
             page.goto(f"{server.url}/docs")
             page.get_by_role("heading", name="digitserve").wait_for()
-            page.locator("#operations-predict-predict_predict_post").wait_for()
+            page.locator("#operations-predict-predict").wait_for()
             assert faults == []
             print("rendered")
     else:

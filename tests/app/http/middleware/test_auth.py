@@ -75,7 +75,7 @@ def test_a_refusal_is_counted_under_its_path(locked: Server) -> None:
 
 def test_two_hosts_do_not_pass_a_list_of_hosts() -> None:
     """The app refuses a good Host that is followed by another one, whatever server it runs in."""
-    allowed = Auth(lambda *_: None, frozenset(), ("good.example",), True, True)  # type: ignore[arg-type]  # not called
+    allowed = Auth(lambda *_: None, frozenset(), ("good.example",), frozenset(), True)  # type: ignore[arg-type]  # not called
     good, bad = (b"host", b"good.example"), (b"host", b"bad.example")
     scope = {"type": "http", "path": "/info", "root_path": "", "headers": [good]}
     assert allowed.check(scope) is None
@@ -170,6 +170,6 @@ def test_the_command_line_reports_an_invalid_hash(workers: str) -> None:
 def test_a_star_stands_for_all_subdomains() -> None:
     """``*.example.org`` is example.org and all its subdomains, but not another name with the same ending."""
     hosts = parse_list(" *.Example.org ,")
-    auth = Auth(lambda *_: None, frozenset(), hosts, True, True)  # type: ignore[arg-type]  # the app is never called
+    auth = Auth(lambda *_: None, frozenset(), hosts, frozenset(), True)  # type: ignore[arg-type]  # the app is never called
     found = [auth.is_known_host(host) for host in (b"example.org", b"x.example.org:80", b"xexample.org", b"org")]
     assert found == [True, True, False, False]

@@ -3,6 +3,7 @@
 The tests of the front page are in static/test_page.py.
 """
 
+import hashlib
 from pathlib import Path
 
 import httpx
@@ -22,8 +23,9 @@ pytestmark = [pytest.mark.browser, needs_chromium]
 
 def try_it_out(page: Page) -> None:
     """Send the JSON example of /predict from Swagger UI, and check that the answer has a digit."""
-    operation = page.locator("#operations-predict-predict_predict_post")
+    operation = page.locator("#operations-predict-predict")
     operation.click()
+    operation.get_by_label("Request content type").select_option("application/json")
     operation.get_by_role("button", name="Execute").click()
     answer = operation.locator(".live-responses-table .response .microlight").first
     expect(answer).to_contain_text('"digit": 5')
@@ -38,12 +40,30 @@ def test_docs_work_without_the_internet(server: Server) -> None:
         assert faults == []
 
 
+def test_a_key_can_be_given_in_docs(seven_png: Path) -> None:
+    """With keys set, /docs has a button for one, and the first form of a request offers a file."""
+    with running(DIGITS_API_KEYS=hashlib.sha256(b"secret").hexdigest()) as server, browsing() as (page, _):
+        page.goto(f"{server.url}/docs")
+        operation = page.locator("#operations-predict-predict")
+        operation.click()
+        operation.locator("input[type=file]").set_input_files(seven_png)
+        operation.get_by_role("button", name="Execute").click()
+        answer = operation.locator(".live-responses-table .response .microlight").first
+        expect(answer).to_contain_text("An API key is required")
+        page.get_by_role("button", name="Authorize").first.click()
+        page.get_by_label("auth-bearer-value").fill("secret")
+        page.get_by_label("Apply credentials").first.click()
+        page.locator(".btn-done").first.click()
+        operation.get_by_role("button", name="Execute").click()
+        expect(answer).to_contain_text('"digit": 7')
+
+
 @pytest.mark.parametrize("content_type", ["multipart/form-data", "image/png"])
 def test_a_file_can_be_uploaded_from_docs(server: Server, seven_png: Path, content_type: str) -> None:
     """/docs has a file input. Its file is read as a file of a form, and as the body itself."""
     with browsing() as (page, faults):
         page.goto(f"{server.url}/docs")
-        operation = page.locator("#operations-predict-predict_predict_post")
+        operation = page.locator("#operations-predict-predict")
         operation.click()
         operation.get_by_label("Request content type").select_option(content_type)
         operation.locator("input[type=file]").set_input_files(seven_png)
