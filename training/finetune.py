@@ -32,7 +32,7 @@ LEARNING_RATE = 0.02  # a fifth of the recipes': the weights are good already, s
 KNOWN_PER_EPOCH = 4_000  # digits that the model was trained on before; a person's own are repeated as often
 KNOWN_HELD_OUT = 2_000  # held-out digits of each known population: enough to calibrate on, and quick to read
 HELD_OUT_SHARE = 0.2  # of a person's own digits
-MIN_PER_CLASS = 5  # digits; with fewer there is too little to train and to measure on
+MIN_PER_CLASS = 5  # pictures of a digit; with fewer, none of them is held out
 MAX_PIXELS = 40_000_000  # of one picture
 
 
@@ -64,13 +64,11 @@ def read_folder(folder: Path) -> OwnDigits:
             continue
         pictures.append(picture.pixels)
         labels.append(digit)
-    for digit in range(10):
-        count = labels.count(digit)
-        if (folder / str(digit)).is_dir() and count < MIN_PER_CLASS:
-            reasons = "".join(f"\n  {reason}" for reason in skipped)
-            raise DataError(
-                f"{folder / str(digit)}: {count} digits are too few. At least {MIN_PER_CLASS} are needed.{reasons}"
-            )
+    if not labels or max(map(labels.count, labels)) < MIN_PER_CLASS:
+        reasons = "".join(f"\n  {reason}" for reason in skipped)
+        raise DataError(
+            f"{folder}: there are too few pictures. At least {MIN_PER_CLASS} of a digit are needed.{reasons}"
+        )
     return OwnDigits(Digits(torch.from_numpy(np.stack(pictures)), torch.tensor(labels)), skipped)
 
 
@@ -94,8 +92,16 @@ def find_pictures(folder: Path) -> Iterator[tuple[int, Path]]:
 
 
 def hold_out_own(own: Digits) -> tuple[Digits, Digits]:
-    """Split a person's digits into those to train on and those to measure on, stratified."""
-    kept, held = train_test_split(np.arange(len(own)), test_size=HELD_OUT_SHARE, stratify=own.labels, random_state=0)
+    """Split a person's digits into those to train on and those to measure on, stratified.
+
+    A digit with fewer than ``MIN_PER_CLASS`` pictures is only trained on.
+    """
+    is_frequent = (torch.bincount(own.labels, minlength=10) >= MIN_PER_CLASS)[own.labels].numpy()
+    frequent = np.flatnonzero(is_frequent)
+    kept, held = train_test_split(
+        frequent, test_size=HELD_OUT_SHARE, stratify=own.labels.numpy()[frequent], random_state=0
+    )
+    kept = np.concatenate([kept, np.flatnonzero(~is_frequent)])
     return own.take(torch.from_numpy(kept)), own.take(torch.from_numpy(held))
 
 

@@ -12,7 +12,7 @@ from tests.support.pictures import Grey, encode, heic, png, tiff
 from tests.support.small_scans import draw_scan
 from training import finetune
 from training.data.mnist import Digits
-from training.data.populations import HeldOut
+from training.data.populations import HeldOut, join
 from training.errors import DataError
 from training.finetune import hold_out_own, mix, read_folder, take_some
 
@@ -44,28 +44,30 @@ def write_seven_folder(folder: Path) -> None:
     Image.new("L", (28, 28)).save(folder / "seven" / "a.png")
 
 
-def remove_four(folder: Path) -> None:
-    for path in sorted((folder / "7").iterdir())[:4]:
-        path.unlink()
+def remove_two_of_each(folder: Path) -> None:
+    for digit in "0123456789":
+        for path in sorted((folder / digit).iterdir())[:2]:
+            path.unlink()
 
 
-def break_two(folder: Path) -> None:
-    for path in sorted((folder / "7").iterdir())[:2]:
-        path.rename(path.with_name(f"broken-{path.name}")).write_bytes(b"no image")
+def break_two_of_each(folder: Path) -> None:
+    for digit in "0123456789":
+        for path in sorted((folder / digit).iterdir())[:2]:
+            path.rename(path.with_name(f"broken-{path.name}")).write_bytes(b"no image")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (write_seven_folder, r"named 0 to 9\. Unknown: seven\."),
-        (remove_four, "7: 2 digits are too few. At least 5 are needed"),
-        (break_two, r"7: 4 digits are too few(.|\n)*7/broken-\d+\.png: (.|\n)*7/broken-\d+\.png: "),
+        (remove_two_of_each, "there are too few pictures. At least 5 of a digit are needed"),
+        (break_two_of_each, r"too few pictures(.|\n)*7/broken-\d+\.png: (.|\n)*7/broken-\d+\.png: "),
     ],
 )
 def test_an_unusable_folder_is_refused_with_the_reason(
     change: Callable[[Path], None], message: str, folder: Path
 ) -> None:
-    """The error names an unknown folder, a digit with too few pictures, and the pictures that cannot be read."""
+    """The error names an unknown folder, says that there are too few pictures, and names those that cannot be read."""
     change(folder)
     with pytest.raises(DataError, match=message):
         read_folder(folder)
@@ -146,6 +148,15 @@ def test_held_out_digits_are_not_trained_on(small_parts: tuple[Digits, HeldOut])
     sides = [{image.numpy().tobytes() for image in side.images} for side in (kept, held)]
     assert sides[0] | sides[1] == pictures
     assert not sides[0] & sides[1]
+
+
+def test_a_rare_digit_is_only_trained_on(small_parts: tuple[Digits, HeldOut]) -> None:
+    """A few corrections of one digit are not wasted on measuring."""
+    own = small_parts[1].digits
+    few = join(own.take((own.labels == 3).nonzero().squeeze(1)[:2]), own.take((own.labels == 5).nonzero().squeeze(1)))
+    kept, held = hold_out_own(few)
+    assert torch.bincount(kept.labels, minlength=10).tolist() == [0, 0, 0, 2, 0, 16, 0, 0, 0, 0]
+    assert torch.bincount(held.labels, minlength=10).tolist() == [0, 0, 0, 0, 0, 4, 0, 0, 0, 0]
 
 
 def test_an_epoch_has_as_many_of_a_person_s_digits_as_known_ones(

@@ -7,23 +7,24 @@ export const FORMAT_ADVICE =
 export class PageError extends Error {
   // retryAfter: seconds until the page retries; null if it should not retry by itself.
   // canRetry: whether to show the "Try again" button.
+  // isUnreachable: whether the request got no answer at all.
   constructor(title, options = {}) {
     super(title);
-    const { detail = "", advice = "", status = 0, retryAfter = null, requestId = "", canRetry = false } = options;
-    Object.assign(this, { title, detail, advice, status, retryAfter, requestId, canRetry });
+    const { detail = "", advice = "", status = 0, retryAfter = null, requestId = "" } = options;
+    const { canRetry = false, isUnreachable = false } = options;
+    Object.assign(this, { title, detail, advice, status, retryAfter, requestId, canRetry, isUnreachable });
   }
 
-  // From an error response. Its body is problem+json (RFC 9457) if it comes from the service and not from a proxy.
-  static async fromResponse(response, hasKey) {
-    let problem = {};
-    if (response.headers.get("Content-Type")?.includes("json")) problem = await response.json().catch(() => ({}));
-    const { status } = response;
+  // From a finished XMLHttpRequest. Its body is problem+json (RFC 9457) if the service sent it, and not a proxy.
+  static fromResponse(request, hasKey) {
+    const problem = parseProblem(request);
+    const { status } = request;
     return new PageError(titleFor(status, hasKey) ?? problem.title ?? `The service answered with status ${status}.`, {
       detail: status === 401 ? "" : (problem.detail ?? ""), // the detail of a 401 is written for programs
       advice: ADVICE[status] ?? "",
       status,
-      retryAfter: status === 503 ? parseRetryAfter(response.headers.get("Retry-After")) : null,
-      requestId: problem.request_id ?? response.headers.get("X-Request-ID") ?? "",
+      retryAfter: status === 503 ? parseRetryAfter(request.getResponseHeader("Retry-After")) : null,
+      requestId: problem.request_id ?? request.getResponseHeader("X-Request-ID") ?? "",
       canRetry: status >= 500 || status === 429 || status === 408,
     });
   }
@@ -37,11 +38,19 @@ export class PageError extends Error {
       });
     }
     return new PageError(navigator.onLine ? "The service cannot be reached." : "You are offline.", {
-      advice: navigator.onLine
-        ? "It may be down, or the connection may be broken. Try again in a moment."
-        : "Reconnect, then try again.",
+      detail: navigator.onLine ? "It may be down, or the connection may be broken." : "",
+      advice: "Your picture stays here, and is read as soon as the connection returns.",
       canRetry: true,
+      isUnreachable: true,
     });
+  }
+}
+
+function parseProblem(request) {
+  try {
+    return request.getResponseHeader("Content-Type")?.includes("json") ? JSON.parse(request.responseText) : {};
+  } catch {
+    return {};
   }
 }
 

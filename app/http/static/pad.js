@@ -13,9 +13,12 @@ const NUMBER = { side: 840, stroke: 0.025 };
 export class Pad extends EventTarget {
   #canvas;
   #actions = []; // {points, width} | {picture} | {} for a clear
+  #undone = []; // actions that redo brings back
   #mode = DIGIT;
   #stroke = null; // the stroke being drawn
   #marks = []; // boxes as fractions of the picture: {left, top, width, height, doubtful}
+  #overlay = null; // {canvas, left, top, width, height}, as fractions of the picture
+  #pen = null; // where the keyboard's pen is
 
   // Events: "extend" when a stroke grows, "replace" for any other change.
   constructor(canvas) {
@@ -57,6 +60,10 @@ export class Pad extends EventTarget {
     return this.#actions.length > 0;
   }
 
+  get canRedo() {
+    return this.#undone.length > 0;
+  }
+
   show(picture) {
     this.#do({ picture });
   }
@@ -66,7 +73,14 @@ export class Pad extends EventTarget {
   }
 
   undo() {
-    this.#actions.pop();
+    if (!this.canUndo || this.#stroke) return;
+    this.#undone.push(this.#actions.pop());
+    this.#notify("replace");
+  }
+
+  redo() {
+    if (!this.canRedo || this.#stroke) return;
+    this.#actions.push(this.#undone.pop());
     this.#notify("replace");
   }
 
@@ -74,6 +88,37 @@ export class Pad extends EventTarget {
   mark(boxes) {
     this.#marks = boxes;
     this.draw();
+  }
+
+  // Draws a canvas over the picture until the content changes; null removes it. place: fractions of the picture.
+  cover(canvas, place = {}) {
+    this.#overlay = canvas && { canvas, ...place };
+    this.draw();
+  }
+
+  // Shows where the keyboard's pen is, as fractions of the pad; null hides it.
+  showPen(at) {
+    this.#pen = at;
+    this.draw();
+  }
+
+  // A stroke's points are fractions of the pad: [x, y].
+  beginStroke(point) {
+    const isFirst = this.content.strokes.length === 0;
+    this.#stroke = { points: [point], width: this.#mode.stroke };
+    this.#actions.push(this.#stroke);
+    this.#undone = [];
+    this.#notify(isFirst ? "replace" : "extend");
+  }
+
+  extendStroke(points) {
+    this.#stroke.points.push(...points);
+    this.#notify("extend");
+  }
+
+  endStroke() {
+    this.#stroke = null;
+    this.#notify("extend");
   }
 
   // Returns the content as an image file, always black on white, also in dark mode.
@@ -103,16 +148,20 @@ export class Pad extends EventTarget {
       context.drawImage(picture.image, place.left, place.top, place.width, place.height);
     }
     drawStrokes(context, strokes, side, style.color);
+    if (this.#overlay) drawOverlay(context, this.#overlay, place);
     drawMarks(context, this.#marks, place, style.getPropertyValue("--mark"));
+    if (this.#pen) drawPen(context, this.#pen, side, style.getPropertyValue("--mark"));
   }
 
   #do(action) {
     this.#actions.push(action);
+    this.#undone = [];
     this.#notify("replace");
   }
 
   #notify(event) {
     this.#marks = [];
+    this.#overlay = null;
     this.draw();
     this.dispatchEvent(new Event(event));
   }
@@ -121,23 +170,18 @@ export class Pad extends EventTarget {
     if (this.#stroke || event.button !== 0) return;
     event.preventDefault();
     this.#canvas.setPointerCapture(event.pointerId);
-    const isFirst = this.content.strokes.length === 0;
-    this.#stroke = { points: [this.#locate(event)], width: this.#mode.stroke, pointer: event.pointerId };
-    this.#actions.push(this.#stroke);
-    this.#notify(isFirst ? "replace" : "extend");
+    this.beginStroke(this.#locate(event));
+    this.#stroke.pointer = event.pointerId;
   }
 
   #move(event) {
     if (this.#stroke?.pointer !== event.pointerId) return;
     const events = event.getCoalescedEvents?.() ?? [];
-    for (const each of events.length ? events : [event]) this.#stroke.points.push(this.#locate(each));
-    this.#notify("extend");
+    this.extendStroke((events.length ? events : [event]).map((each) => this.#locate(each)));
   }
 
   #end(event) {
-    if (this.#stroke?.pointer !== event.pointerId) return;
-    this.#stroke = null;
-    this.#notify("extend");
+    if (this.#stroke?.pointer === event.pointerId) this.endStroke();
   }
 
   #locate(event) {
@@ -161,6 +205,7 @@ function drawStrokes(context, strokes, side, colour) {
     context.lineWidth = width * side;
     context.beginPath();
     const [first, ...rest] = points.map(([x, y]) => [x * side, y * side]);
+    if (rest.length === 0) rest.push([first[0] + 0.01, first[1]]); // a click draws a dot; a line without length is none
     context.moveTo(...first);
     let previous = first;
     for (const point of rest) {
@@ -171,6 +216,25 @@ function drawStrokes(context, strokes, side, colour) {
     context.lineTo(...previous);
     context.stroke();
   }
+}
+
+function drawOverlay(context, { canvas, left, top, width, height }, place) {
+  context.imageSmoothingEnabled = false;
+  context.drawImage(
+    canvas,
+    place.left + left * place.width,
+    place.top + top * place.height,
+    width * place.width,
+    height * place.height,
+  );
+}
+
+function drawPen(context, [x, y], side, colour) {
+  context.strokeStyle = colour;
+  context.lineWidth = 2 * devicePixelRatio;
+  context.beginPath();
+  context.arc(x * side, y * side, 0.035 * side, 0, 2 * Math.PI);
+  context.stroke();
 }
 
 function drawMarks(context, marks, place, colour) {

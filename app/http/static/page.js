@@ -2,14 +2,17 @@
 
 import { Answer } from "./answer.js";
 import { Camera } from "./camera.js";
+import { Corrections } from "./corrections.js";
 import { PageError } from "./errors.js";
-import { drawEvidence } from "./evidence.js";
+import { drawEvidence, locatePreview } from "./evidence.js";
+import { KeyboardPen } from "./keyboard_pen.js";
 import { Pad } from "./pad.js";
-import { Picture } from "./picture.js";
+import { Picture, save } from "./picture.js";
 import { RequestScheduler } from "./requests.js";
 import { Service } from "./service.js";
+import { Trouble } from "./trouble.js";
 
-const MAX_RETRIES = 3; // without the user, while the service is overloaded
+const SOURCES = { mnist: "Americans in the 1990s (MNIST)", swiss: "Swiss writers of today" }; // of the training digits
 
 const element = (id) => document.getElementById(id);
 const on = (id, event, action) => element(id).addEventListener(event, action);
@@ -17,47 +20,71 @@ const on = (id, event, action) => element(id).addEventListener(event, action);
 const pad = new Pad(element("pad"));
 const service = new Service();
 const answer = new Answer();
-const requests = new RequestScheduler(readPad, showError, setBusy);
-let retries = 0;
+const corrections = new Corrections();
+const trouble = new Trouble(
+  () => requests.restart(),
+  () => answer.showIdle(),
+);
+const requests = new RequestScheduler(readPad, (error) => error.name === "AbortError" || trouble.show(error), setBusy);
+let asOneDigit = false; // the user wants one digit read where the service found several; until the content changes
+let shown = null; // the prediction that is shown
 let latestFile = null; // a token for the file that was opened last
-let countdown = null;
 
+// Reads one digit. If the service finds several, or the user says so, reads a whole number.
 async function readPad(signal, isCurrent) {
   if (pad.isEmpty) return;
   const blob = await pad.toBlob();
   if (!isCurrent()) return;
-  if (element("number").checked) await readNumber(blob, signal, isCurrent);
-  else await readDigit(blob, signal, isCurrent);
+  const ask = (path) =>
+    service.post(path, blob, signal, (sent) => {
+      if (isCurrent() && element("answer").dataset.state === "reading") answer.showReading(sent);
+    });
+  if (!element("number").checked) {
+    const { answer: prediction, timing } = await ask("predict?preview=true");
+    if (!isCurrent()) return;
+    if (asOneDigit || prediction.reason !== "several_digits") {
+      await showDigit(prediction, timing, blob, signal, isCurrent);
+      return;
+    }
+  }
+  const { answer: reading, timing } = await ask("read");
+  if (isCurrent()) showNumber(reading, timing);
 }
 
-async function readDigit(blob, signal, isCurrent) {
-  const { answer: prediction, timing } = await service.post("predict?preview=true", blob, signal);
-  if (!isCurrent()) return;
-  hideError();
+async function showDigit(prediction, timing, blob, signal, isCurrent) {
+  trouble.hide();
+  setWholeNumber(false);
+  offerOtherWay(prediction.reason === "several_digits" ? "Read the whole number" : "");
   answer.showDigit(prediction, timing);
   await answer.showPreview(prediction);
   if (!isCurrent()) return;
+  shown = prediction;
   const { box, width, height } = prediction.input;
   if (box && pad.content.picture) pad.mark([toMark(box, width, height, !prediction.accepted)]);
-  if (!element("evidence").checked || prediction.digit === null) return;
-  const digit = element("asked").value;
-  try {
-    // Send the picture that the network saw: it gives the same evidence as a photo and is a thousandth of its size.
-    const path = digit === "" ? "explain" : `explain?digit=${digit}`;
-    const { answer: explained } = await service.post(path, JSON.stringify({ image: prediction.preview }), signal);
-    if (isCurrent()) drawEvidence(element("preview"), explained.evidence);
-  } catch (error) {
-    if (error.status !== 404) throw error;
-    element("evidence-switch").hidden = element("legend").hidden = true; // this service has no /explain
-    element("evidence").checked = false;
-  }
+  const hasDigit = prediction.digit !== null;
+  element("why").hidden = !hasDigit;
+  corrections.ask(hasDigit ? blob : null, prediction.digit);
+  if (hasDigit && isWhyPressed()) await showEvidence(signal, isCurrent);
 }
 
-async function readNumber(blob, signal, isCurrent) {
-  const { answer: reading, timing } = await service.post("read", blob, signal);
+async function showEvidence(signal, isCurrent) {
+  const digit = element("asked").value;
+  const path = digit === "" ? "explain" : `explain?digit=${digit}`;
+  // Send the picture that the network saw: it gives the same evidence as a photo and is a thousandth of its size.
+  const { answer: explained } = await service.post(path, JSON.stringify({ image: shown.preview }), signal);
   if (!isCurrent()) return;
-  hideError();
+  element("legend").hidden = false;
+  pad.cover(drawEvidence(explained.evidence), locatePreview(shown.input, element("preview")));
+}
+
+function showNumber(reading, timing) {
+  trouble.hide();
+  setWholeNumber(true);
+  offerOtherWay(element("number").checked ? "" : "Read one digit only");
   answer.showNumber(reading, timing);
+  shown = null;
+  element("why").hidden = element("legend").hidden = true;
+  corrections.ask();
   const { width, height } = reading.input;
   const digits = reading.lines.flatMap((line) => line.digits);
   pad.mark(digits.map(({ box, accepted }) => toMark(box, width, height, !accepted)));
@@ -69,54 +96,42 @@ function toMark(box, width, height, doubtful) {
   return { left, top, width: box.width / width, height: box.height / height, doubtful };
 }
 
-function showError(error) {
-  if (error.name === "AbortError") return;
-  const isExpected = error instanceof PageError;
-  const shown = isExpected
-    ? error
-    : new PageError("Something went wrong on this page.", { detail: String(error), canRetry: true });
-  if (!isExpected) console.error(error);
-  element("trouble").hidden = false;
-  element("answer").dataset.state = "troubled";
-  element("trouble-title").textContent = shown.title;
-  element("trouble-detail").textContent = shown.detail;
-  element("trouble-advice").textContent = shown.advice;
-  element("trouble-id").textContent = shown.requestId && `Request ${shown.requestId}`;
-  element("key-form").hidden = shown.status !== 401;
-  element("again").hidden = !shown.canRetry;
-  if (shown.status === 503) scheduleRetry(shown.retryAfter);
-}
+const isWhyPressed = () => element("why").ariaPressed === "true";
 
 function setBusy(isBusy) {
   element("answer").setAttribute("aria-busy", isBusy);
 }
 
-// Retries a few times by itself, after the time that the service asked for.
-function scheduleRetry(seconds) {
-  if (retries >= MAX_RETRIES) {
-    element("trouble-advice").textContent = "The service is still overloaded. Try again in a minute.";
-    return;
-  }
-  retries += 1;
-  clearTimeout(countdown);
-  element("trouble-advice").textContent = `Trying again in ${seconds} s.`;
-  countdown = setTimeout(() => requests.restart(), seconds * 1000);
+function setWholeNumber(isWhole) {
+  document.body.classList.toggle("whole-number", isWhole);
+  element("heading").textContent = isWhole ? "Write a number." : "Write a digit.";
 }
 
-function hideError() {
-  clearTimeout(countdown);
-  retries = 0;
-  element("trouble").hidden = element("key-form").hidden = element("again").hidden = true;
+function offerOtherWay(text) {
+  element("other-way").textContent = text;
+  element("other-way").hidden = !text;
 }
 
-// The pad has new content: read it, or show the idle state if the pad is empty.
+// The pad has new content: take the old answer away and read it, or show the idle state if the pad is empty.
 function handleNewContent() {
-  hideError();
+  asOneDigit = false;
+  say("");
+  readAgain();
+}
+
+function readAgain() {
+  trouble.hide();
   refresh();
+  shown = null;
+  corrections.ask();
+  offerOtherWay("");
+  element("why").hidden = element("legend").hidden = true;
   if (pad.isEmpty) {
     requests.cancel();
+    setWholeNumber(element("number").checked);
     answer.showIdle();
   } else {
+    answer.showReading();
     requests.restart();
   }
 }
@@ -126,6 +141,7 @@ function refresh() {
   const unshown = picture && !picture.image;
   element("hint").textContent = pad.isEmpty ? "Draw here" : unshown ? "This file cannot be shown" : "";
   element("undo").disabled = !pad.canUndo;
+  element("redo").disabled = !pad.canRedo;
   element("clear").disabled = element("download").disabled = pad.isEmpty;
   const content = pad.isEmpty ? "empty" : picture ? "with a picture" : "with a drawing";
   element("pad").setAttribute("aria-label", `Drawing pad, ${content}`);
@@ -138,40 +154,44 @@ async function openFile(file) {
     const picture = await Picture.fromFile(file);
     if (latestFile !== token) return;
     pad.show(picture);
-    element("frame").scrollIntoView({ block: "nearest" }); // on a phone, the pad may be far above the examples
+    element("frame").scrollIntoView({ block: "nearest" }); // on a phone, the pad may be above the examples
   } catch (error) {
     if (latestFile !== token) return;
     requests.cancel();
-    hideError();
-    showError(error);
+    trouble.show(error);
   }
+}
+
+// Opens the first of the files that the user dropped or pasted, and says what happened to the rest.
+async function openFirst({ files, types }) {
+  if (files.length) await openFile(files[0]);
+  if (files.length > 1) say(`The page reads one picture at a time: the first of these ${files.length}.`);
+  if (!files.length && types.length) say("That was text, not a picture. Copy the picture itself, or choose its file.");
+}
+
+function say(text) {
+  element("notice").textContent = text;
 }
 
 async function openExample(name) {
-  let example;
   try {
-    example = await (await fetch(`assets/examples/${name}.png`)).blob();
+    await openFile(await (await fetch(`assets/examples/${name}.png`)).blob());
   } catch (error) {
-    showError(PageError.unreachable(error));
-    return;
+    trouble.show(PageError.unreachable(error));
   }
-  setWholeNumber(name === "number");
-  await openFile(example);
-}
-
-function setWholeNumber(isWhole) {
-  element("number").checked = isWhole;
-  pad.wholeNumber = isWhole;
-  document.body.classList.toggle("whole-number", isWhole);
 }
 
 async function download() {
   const blob = await pad.toBlob();
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(blob);
-  link.download = `digit.${blob.type.replace("image/", "").replace("jpeg", "jpg") || "png"}`;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  save(blob, `digit.${blob.type.replace("image/", "").replace("jpeg", "jpg") || "png"}`);
+}
+
+async function describeTraining() {
+  const data = (await service.getInfo())?.model.training.data;
+  if (!data) return;
+  const sources = Object.keys(data.held_out ?? {}).map((name) => SOURCES[name] ?? name);
+  const by = sources.length ? ` by ${sources.join(" and ")}` : "";
+  element("learned").textContent = `The network learned from ${data.trained_on.toLocaleString("en")} digits${by}.`;
 }
 
 pad.addEventListener("extend", () => {
@@ -179,34 +199,37 @@ pad.addEventListener("extend", () => {
   requests.schedule();
 });
 pad.addEventListener("replace", handleNewContent);
+new KeyboardPen(pad, element("pad"));
 
 on("undo", "click", () => pad.undo());
+on("redo", "click", () => pad.redo());
 on("clear", "click", () => pad.clear());
 on("download", "click", download);
 on("number", "change", () => {
+  pad.wholeNumber = element("number").checked;
   setWholeNumber(element("number").checked);
   pad.mark([]);
-  handleNewContent();
+  readAgain();
 });
-on("as-number", "click", () => {
-  setWholeNumber(true);
-  element("number").focus(); // because this button disappears
-  handleNewContent();
+on("other-way", "click", () => {
+  asOneDigit = document.body.classList.contains("whole-number");
+  pad.mark([]);
+  element("pad").focus(); // because this button disappears
+  readAgain();
 });
-on("evidence", "change", () => {
-  element("legend").hidden = !element("evidence").checked;
-  handleNewContent();
+on("why", "click", () => {
+  element("why").ariaPressed = String(!isWhyPressed());
+  pad.cover(null);
+  element("legend").hidden = true;
+  if (isWhyPressed()) requests.restart();
 });
-on("asked", "change", handleNewContent);
-on("again", "click", () => {
-  retries = 0;
-  handleNewContent();
-});
+on("asked", "change", () => requests.restart());
+on("details", "toggle", () => element("details").open && describeTraining());
 on("key-form", "submit", (event) => {
   event.preventDefault();
   service.key = element("key").value.trim();
   element("key").value = "";
-  handleNewContent();
+  readAgain();
 });
 
 for (const id of ["choose", "photograph"]) {
@@ -225,15 +248,16 @@ if (Camera.isAvailable) {
 }
 
 document.addEventListener("paste", (event) => {
-  const [file] = event.clipboardData.files;
-  if (file) openFile(file);
+  if (!event.target.matches("input")) openFirst(event.clipboardData);
 });
 document.addEventListener("keydown", (event) => {
-  const typing = event.target.matches("input:not([type=checkbox], [type=file]), select");
-  if ((event.ctrlKey || event.metaKey) && event.key === "z" && !event.shiftKey && !typing) {
-    event.preventDefault();
-    pad.undo();
-  }
+  const isTyping = event.target.matches("input:not([type=checkbox], [type=file]), select");
+  if (!(event.ctrlKey || event.metaKey) || isTyping) return;
+  const key = event.key.toLowerCase();
+  if (key !== "z" && key !== "y") return;
+  event.preventDefault();
+  if (key === "y" || event.shiftKey) pad.redo();
+  else pad.undo();
 });
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
@@ -245,11 +269,10 @@ document.addEventListener("dragleave", (event) => {
 document.addEventListener("drop", (event) => {
   event.preventDefault();
   document.body.classList.remove("dragging");
-  const [file] = event.dataTransfer.files;
-  if (file) openFile(file);
+  openFirst(event.dataTransfer);
 });
 
-setWholeNumber(element("number").checked); // browsers restore a switch when the page reloads
-element("legend").hidden = !element("evidence").checked;
+pad.wholeNumber = element("number").checked; // browsers restore a switch when the page reloads
+setWholeNumber(element("number").checked);
 refresh();
 answer.showIdle();

@@ -66,3 +66,12 @@ function isOpaque(context, { width, height }) {
 export function encode(canvas, type) {
   return new Promise((resolve) => canvas.toBlob(resolve, type, 0.92));
 }
+
+// Saves a file on the user's device.
+export function save(blob, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}

@@ -6,24 +6,42 @@ export class Service {
   key = ""; // the API key if the service requires one; kept in memory only
 
   // Posts a picture. Returns the answer and its timing. Throws PageError, or AbortError if the caller aborted.
-  async post(path, body, signal) {
-    const headers = { Accept: "application/json" };
-    if (typeof body === "string") headers["Content-Type"] = "application/json";
-    else headers["Content-Type"] = body.type.startsWith("image/") ? body.type : "application/octet-stream";
-    if (this.key) headers["X-API-Key"] = this.key;
+  // onProgress: gets the share of the body that was sent. XMLHttpRequest reports it, and fetch does not.
+  async post(path, body, signal, onProgress = () => {}) {
+    const request = new XMLHttpRequest();
+    request.open("POST", path);
+    request.setRequestHeader("Accept", "application/json");
+    const type = typeof body === "string" ? "application/json" : body.type;
+    request.setRequestHeader("Content-Type", /^image|json/.test(type) ? type : "application/octet-stream");
+    if (this.key) request.setRequestHeader("X-API-Key", this.key);
+    request.upload.onprogress = ({ loaded, total }) => onProgress(loaded / total);
     const started = performance.now();
-    let response, answer;
-    try {
-      response = await fetch(path, { method: "POST", body, headers, signal });
-      if (response.ok) answer = await response.json();
-    } catch (error) {
-      if (signal.aborted && signal.reason.name === "AbortError") throw signal.reason;
-      throw PageError.unreachable(signal.aborted ? signal.reason : error);
-    }
-    if (!response.ok) throw await PageError.fromResponse(response, this.key !== "");
+    await complete(request, body, signal);
+    if (request.status !== 200) throw PageError.fromResponse(request, this.key !== "");
     const roundTrip = performance.now() - started;
-    return { answer, timing: { roundTrip, parts: parseServerTiming(response.headers.get("Server-Timing")) } };
+    const parts = parseServerTiming(request.getResponseHeader("Server-Timing"));
+    return { answer: JSON.parse(request.responseText), timing: { roundTrip, parts } };
   }
+
+  // Returns what the service is running, or null if it does not say.
+  async getInfo() {
+    const headers = this.key ? { "X-API-Key": this.key } : {};
+    const response = await fetch("info", { headers }).catch(() => null);
+    return response?.ok ? response.json() : null;
+  }
+}
+
+function complete(request, body, signal) {
+  return new Promise((resolve, reject) => {
+    const abort = () => {
+      request.abort();
+      reject(signal.reason.name === "AbortError" ? signal.reason : PageError.unreachable(signal.reason));
+    };
+    signal.addEventListener("abort", abort, { once: true });
+    request.onload = resolve;
+    request.onerror = () => reject(PageError.unreachable(new TypeError("no connection")));
+    request.send(body);
+  });
 }
 
 // "decode;dur=0.110, infer;dur=0.093" -> [["decode", 0.11], ["infer", 0.093]], in milliseconds

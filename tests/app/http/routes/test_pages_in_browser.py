@@ -4,6 +4,7 @@ The tests of the front page are in static/test_page.py.
 """
 
 import hashlib
+import re
 from pathlib import Path
 
 import httpx
@@ -69,6 +70,23 @@ def test_a_file_can_be_uploaded_from_docs(server: Server, seven_png: Path, conte
         operation.locator("input[type=file]").set_input_files(seven_png)
         operation.get_by_role("button", name="Execute").click()
         expect(operation.locator(".live-responses-table .response .microlight").first).to_contain_text('"digit": 7')
+        assert faults == []
+
+
+@pytest.mark.parametrize("path", ["docs", "redoc"])
+def test_the_api_s_pages_follow_the_colour_scheme_and_lead_back(server: Server, path: str) -> None:
+    """In a dark scheme, text is light on dark. A link leads to the front page."""
+    with browsing(color_scheme="dark") as (page, faults):
+        page.goto(f"{server.url}/{path}")
+        heading = page.get_by_role("heading", name="digitserve").first
+        expect(heading).to_be_visible()
+        colours = heading.evaluate(
+            "element => [getComputedStyle(element).color, getComputedStyle(document.body).backgroundColor]"
+        )
+        text, ground = (sum(int(part) for part in re.findall(r"\d+", colour)[:3]) / 3 for colour in colours)
+        assert text > 180 > 60 > ground
+        page.get_by_role("link", name="digitserve").click()
+        expect(page.get_by_role("heading", name="Write a digit.")).to_be_visible()
         assert faults == []
 
 
