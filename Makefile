@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test-fast test coverage check format lock screenshots fuzz soak bench bench-startup bench-networks \
-	bench-pictures bench-explain bench-fairness bench-growth clean
+	bench-pictures bench-explain bench-fairness bench-growth bench-proxies clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -89,6 +89,9 @@ bench-fairness: $(DEV)  ## measure how long a digit waits while others keep the 
 
 bench-growth: $(DEV)  ## measure how cost grows with connections and digits per request (needs wrk and MNIST)
 	@$(VENV)/bin/python -m benchmarks.growth
+
+bench-proxies: $(DEV)  ## send pictures, and attempts to smuggle requests, through nginx, HAProxy and Caddy
+	@$(VENV)/bin/python -m benchmarks.proxies
 
 clean:  ## remove the virtual environment and all caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist *.egg-info .coverage

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 
 import app
 from app.http.middleware.auth import Auth, list_open_paths, parse_list, read_keys
+from app.http.middleware.compression import Compression
 from app.http.middleware.methods import Methods
 from app.http.middleware.request_log import RequestLog
 from app.http.middleware.startup_errors import StartupErrors
@@ -132,6 +133,7 @@ def create_app(settings: Settings, tracer_provider: "TracerProvider | None" = No
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     service_app.add_middleware(StartupErrors)
+    service_app.add_middleware(Compression)
     add_error_handlers(service_app)
     for each in (health, open_inference, pages):
         service_app.include_router(each.router)

@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import DigitserveError
+from app.http.middleware.compression import MIN_BYTES, compress
 from app.http.problems import on_http_error, on_unexpected_error, problem_response
 from app.http.query import Parameters, parse_query
 from app.http.responses import RawResponse
@@ -69,6 +70,8 @@ class PictureRouter:
             await (await on_unexpected_error(request, error))(scope, receive, send)
             raise  # so that the server logs it
         else:
+            if len(body) >= MIN_BYTES:
+                body = await compress(scope, headers, body)
             headers.append((b"content-length", b"%d" % len(body)))
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": body})

@@ -23,7 +23,7 @@ class JsonFormatter(logging.Formatter):
         line: dict[str, Any] = {
             "time": format_time(record.created),
             "level": record.levelname.lower(),
-            "logger": record.name,
+            "logger": "uvicorn" if record.name == "uvicorn.error" else record.name,  # its name for all its lines
             "message": record.getMessage(),
         }
         if record.exc_info:

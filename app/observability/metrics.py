@@ -10,11 +10,14 @@ update the ten instruments value by value would take a twentieth of the time of 
 import os
 from collections import Counter as Tally
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 
 from app.errors import StartupError
 from app.inference.model_folder import Reference
@@ -54,6 +57,7 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types here
         self.registry = CollectorRegistry()
         self._reference = ReferenceCollector()
+        self.registry.register(self._reference)
         self._requests = Counter(
             "http_requests", "Answered requests.", ["method", "path", "status"], registry=self.registry
         )
@@ -228,14 +232,28 @@ class Metrics:
         for new in (self._new_inputs, self._new_input_batches, self._new_queue_seconds, self._new_batches):
             new.clear()
 
-    def render(self) -> bytes:
-        """Return the metrics of all workers in Prometheus's text format. Other workers' may be half a second old."""
+    def render(self, encode: Callable[[Collector], bytes] = generate_latest) -> bytes:
+        """Return the metrics of all workers, in Prometheus's text format by default. Other workers' may be half a
+        second old."""
         self.flush()
         registry = self.registry
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library has no types here
-        return generate_latest(registry) + generate_latest(self._reference)
+            registry.register(self._reference)
+        return encode(registry)
+
+
+def choose_format(accept: str) -> tuple[Callable[[Collector], bytes], str]:
+    """Return what writes the metrics in the format that a client accepts, and the content type of that.
+
+    Args:
+        accept: The client's ``Accept``. The formats are OpenMetrics and two versions of Prometheus's text.
+    """
+    try:
+        return choose_encoder(accept)
+    except TypeError:  # a version in it is no number
+        return choose_encoder("")
 
 
 def reserve_disk_space() -> None:

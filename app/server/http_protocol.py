@@ -6,10 +6,8 @@ connection in a way that lets the client read the response first.
 """
 
 import asyncio
-import fcntl
 import re
-import termios
-from array import array
+import select
 from collections import deque
 from typing import Any
 
@@ -218,10 +216,8 @@ class HttpProtocol(asyncio.Protocol):
     def _shed_request(self, method: bytes, keep_alive: bool) -> bool:
         """Refuse the request if the service is full. Return whether it was refused. Its body is then discarded."""
         service = self._service
-        if service is None or service.shed_request is None or service.draining:
-            return False
-        if self._due_response:  # it must come first
-            return False
+        if service is None or service.shed_request is None or service.draining or self._due_response:
+            return False  # a response that is due must come first
         refusal = service.shed_request(method, self._url, self._headers, self._client)
         if refusal is None:
             return False
@@ -362,11 +358,7 @@ class HttpProtocol(asyncio.Protocol):
             self._close()  # otherwise the RequestLog middleware sends the 408
 
     def _has_unread_bytes(self) -> bool:
-        """Return whether the socket has bytes that were not read yet.
-
-        When the event loop is busy, a request may have reached an idle connection and not been read yet. Closing the
-        connection would lose it.
-        """
-        count = array("i", [0])
-        fcntl.ioctl(self._transport.get_extra_info("socket"), termios.FIONREAD, count)
-        return bool(count[0])
+        """Return whether something has arrived that the busy event loop has not read. Closing would lose a request."""
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket"), select.POLLIN)
+        return bool(poll.poll(0))

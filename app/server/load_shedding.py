@@ -24,9 +24,6 @@ PROTOCOL_ERROR = f'{{"error":"{TOO_MANY_REQUESTS}"}}'.encode()
 HEADER_LINES = b"content-type: %b\r\nretry-after: %d\r\ncontent-length: %d\r\nx-request-id: %b\r\n"
 
 
-UNUSED: Any = (None, None)
-
-
 async def do_nothing(scope: Any, receive: Any, send: Any) -> None:
     """Be the app behind uvicorn's middleware, which only has to find the client."""
 
@@ -38,7 +35,7 @@ class LoadShedder:
         self, admission: Admission, metrics: Metrics, log: AccessLog | None, trusted_proxies: str = "127.0.0.1"
     ) -> None:
         self._admission, self._metrics, self._log = admission, metrics, log
-        self._proxy_headers = ProxyHeadersMiddleware(do_nothing, trusted_proxies)
+        self._proxy_headers: Any = ProxyHeadersMiddleware(do_nothing, trusted_proxies)
         self._just_admitted = 0  # in this iteration of the event loop; admission counts them when their tasks run
 
     def __call__(
@@ -49,7 +46,7 @@ class LoadShedder:
             return None
         if self._admission.room > self._just_admitted:
             if not self._just_admitted:
-                asyncio.get_running_loop().call_soon(self._start_iteration)
+                asyncio.get_running_loop().call_soon(setattr, self, "_just_admitted", 0)
             self._just_admitted += 1
             return None
         path = url.partition(b"?")[0].decode("latin-1")
@@ -70,8 +67,5 @@ class LoadShedder:
         """Return the address of the client, behind a proxy that we trust, too."""
         scope: Any = {"type": "http", "scheme": "http", "client": client, "headers": headers}
         with suppress(StopIteration):  # the middleware waits for nothing
-            self._proxy_headers(scope, *UNUSED).send(None)
+            self._proxy_headers(scope, None, None).send(None)
         return scope["client"][0] if scope["client"] else "-"
-
-    def _start_iteration(self) -> None:
-        self._just_admitted = 0

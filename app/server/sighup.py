@@ -10,6 +10,8 @@ from contextlib import suppress
 class SighupHandler:
     """Handles SIGHUP, which an operator sends to reload the model, and a terminal sends when it closes.
 
+    Without the second, a service would go on in the background after its window is closed, and keep the port.
+
     Args:
         reload: Called to reload the model.
     """

@@ -1,8 +1,7 @@
 """uvicorn's server, except that it accepts connections faster and shuts down in steps.
 
-It accepts several connections per iteration of the event loop. uvloop accepts one per listening socket, so that the
-last of 500 simultaneous connections would wait for more than a second. On SIGTERM, the service reports that it is not
-ready and keeps serving for a while, so that its clients have time to notice.
+On SIGTERM, the service reports that it is not ready and keeps serving for a while, so that its clients have time to
+notice.
 """
 
 import asyncio
@@ -10,15 +9,14 @@ import gc
 import logging
 import math
 import os
+import select
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from types import FrameType
-from typing import Any
 
 import uvicorn
 
@@ -32,7 +30,10 @@ logger = logging.getLogger(__name__)
 # iteration. Under overload, with thousands of connections whose objects live long, collections cost a third of the
 # throughput.
 GC_THRESHOLD = 20_000
-MAX_ACCEPTS = 16  # connections accepted in one iteration of the event loop
+# Connections accepted in one iteration of the event loop. libuv accepts one per listening socket, so each address has
+# as many. With one, the last of 500 new connections waits for more than 20 s while 64 others keep the service busy;
+# with 16, for 1 to 3 s.
+MAX_ACCEPTS = 16
 CHECK_INTERVAL_S = 0.5  # between two checks of a connection
 CHECK_BATCH = 16  # connections checked in one iteration of the event loop
 POLL_INTERVAL_S = 0.02  # between two looks at what the shutdown waits for
@@ -56,12 +57,15 @@ class Server(uvicorn.Server):
         self._signals: list[tuple[int, float]] = []  # each signal and when it arrived
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Load the app and listen on ``sockets``, and on nothing else."""
         if self._signals:  # a signal to stop arrived before the start
             return
+        self._listeners = sockets or []
+        copies = [socket.socket(fileno=os.dup(each.fileno())) for each in self._listeners for _ in range(MAX_ACCEPTS)]
         try:
-            await super().startup(sockets)
+            await super().startup(copies)
         except OSError as error:  # another program began to listen there after the sockets were bound
-            logger.error("cannot listen on %s: %s", describe(sockets or []), error.strerror)
+            logger.error("cannot listen on %s: %s", describe(self._listeners), error.strerror)
             await self.lifespan.shutdown()
             sys.exit(uvicorn.config.STARTUP_FAILURE)
         if self._signals:
@@ -69,24 +73,11 @@ class Server(uvicorn.Server):
         gc.collect()
         gc.set_threshold(GC_THRESHOLD)
         gc.freeze()  # full collections skip the objects that exist now, which saves 50 ms
-        self._protocol = self._protocol_factory()
-        loop = asyncio.get_running_loop()
-        self._listeners = [listener for server in self.servers for listener in server.sockets]
-        for listener in self._listeners:
-            for _ in range(MAX_ACCEPTS - 1):
-                duplicate = socket.socket(fileno=os.dup(listener.fileno()))
-                self.servers.append(
-                    await loop.create_server(self._protocol, sock=duplicate, backlog=self.config.backlog)
-                )
         self._checking = asyncio.create_task(self._check_connections())
         if self._pipe is not None:
             self._signing = asyncio.create_task(self._show_life(self._pipe))
         elif sockets:
             logger.info("running on %s (Ctrl-C stops it)", describe(sockets))
-
-    def _protocol_factory(self) -> Callable[[], asyncio.Protocol]:
-        protocol: Any = self.config.http_protocol_class
-        return partial(protocol, config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     async def _check_connections(self) -> None:
         """Check all connections regularly, a few at a time: to close many at once would make the others wait."""
@@ -144,8 +135,7 @@ class Server(uvicorn.Server):
         if self._pipe is None:
             for listener in self._listeners:
                 stop_new_connections(listener.fileno())
-        await asyncio.sleep(HANDSHAKE_S)
-        await self._accept_waiting()
+        await self._accept_waiting(deadline)
         for server in self.servers:
             server.close()
         await self._finish_requests(deadline)
@@ -154,10 +144,20 @@ class Server(uvicorn.Server):
         self._checking.cancel()
         await super().shutdown(sockets)
 
+    async def _accept_waiting(self, deadline: float) -> None:
+        """Wait until all connections are accepted: closing the socket would lose those that wait."""
+        waiting = select.poll()
+        for listener in self._listeners:
+            waiting.register(listener, select.POLLIN)
+        await asyncio.sleep(HANDSHAKE_S)
+        while waiting.poll(0) and time.monotonic() < deadline:  # noqa: ASYNC110  # a socket sets no event
+            await asyncio.sleep(POLL_INTERVAL_S)
+
     async def _finish_requests(self, deadline: float) -> None:
         """Wait until all responses are sent, and a moment for the first request on each new connection."""
         closed = time.monotonic()
         while time.monotonic() < deadline:
+            await asyncio.sleep(POLL_INTERVAL_S)
             await_first = time.monotonic() < closed + FIRST_REQUEST_S
             if not any(
                 connection.is_busy or (await_first and connection.is_new)
@@ -165,18 +165,3 @@ class Server(uvicorn.Server):
                 if isinstance(connection, HttpProtocol)
             ):
                 return
-            await asyncio.sleep(POLL_INTERVAL_S)
-
-    async def _accept_waiting(self) -> None:
-        """Accept the connections that wait to be accepted: closing the socket would lose them."""
-        loop = asyncio.get_running_loop()
-        for listener in self._listeners:
-            duplicate = socket.socket(fileno=os.dup(listener.fileno()))
-            with duplicate:
-                duplicate.setblocking(False)
-                while True:
-                    try:
-                        connection, _ = duplicate.accept()
-                    except OSError:  # none waits, or the client closed it
-                        break
-                    await loop.connect_accepted_socket(self._protocol, connection)

@@ -39,44 +39,23 @@ class Worker:
 
     def __init__(self, start: StartWorker) -> None:
         self.pipe, its_pipe = SPAWN.Pipe(duplex=False)
-        self._process = SPAWN.Process(target=start, args=(its_pipe,), daemon=True)
+        self.process = SPAWN.Process(target=start, args=(its_pipe,), daemon=True)
         # The worker inherits this and unblocks each of them when it can handle it. Until then they wait.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
         try:
-            self._process.start()
+            self.process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
             its_pipe.close()
-        self.pid, self.end = self._process.pid, self._process.sentinel
+        self.pid, self.end = self.process.pid, self.process.sentinel
         self.retired = False  # it shall end, and not be replaced
-        self._last_sign: float | None = None  # when it last wrote into the pipe
-
-    @property
-    def has_served(self) -> bool:
-        return self._last_sign is not None
-
-    @property
-    def silent_s(self) -> float:
-        """How long it has been silent. Its start does not count, however long that takes."""
-        return 0.0 if self._last_sign is None else time.monotonic() - self._last_sign
-
-    @property
-    def exit_status(self) -> int | None:
-        """The exit status, negative for a signal, or None while it runs."""
-        return self._process.exitcode
-
-    def read_pipe(self) -> bool:
-        """Read what it has written, if it has not ended. Return whether it serves and did not before."""
-        had_served = self.has_served
-        if os.read(self.pipe.fileno(), 4096):
-            self._last_sign = time.monotonic()
-        return self.has_served and not had_served
+        self.last_sign: float | None = None  # when it last wrote into the pipe; None while it starts
 
     def send(self, number: int) -> None:
         """Send it a signal, if it has not ended."""
-        if self.pid is not None and self.exit_status is None:
+        if self.pid is not None and self.process.exitcode is None:
             os.kill(self.pid, number)
-            if number == signal.SIGINT and not self.has_served:  # while it starts, it cannot handle SIGINT
+            if number == signal.SIGINT and self.last_sign is None:  # while it starts, it cannot handle SIGINT
                 os.kill(self.pid, signal.SIGTERM)
 
 
@@ -153,20 +132,23 @@ class Supervisor:
 
     def _check(self, worker: Worker, has_written: bool) -> None:
         """Note that a worker works, or remove it because it has ended, or kill it because it is silent."""
-        if has_written and worker.read_pipe():
-            self._failed_starts = 0
+        now, status = time.monotonic(), worker.process.exitcode
+        if has_written and os.read(worker.pipe.fileno(), 4096):  # otherwise it has ended
+            if worker.last_sign is None:
+                self._failed_starts = 0
+            worker.last_sign = now
             if not self._has_served:
                 self._has_served = True
                 logger.info("running on %s with %d workers", self._address, self._count)
-        if worker.exit_status is not None:
+        if status is not None:
             self._workers.remove(worker)
             worker.pipe.close()
             if self._stopping_since is None and not worker.retired:
-                logger.warning("worker %d ended with %s", worker.pid, worker.exit_status)
-                if not worker.has_served:
-                    self._note_failed_start(worker.exit_status)
-        elif worker.silent_s > self._timeout_s:
-            logger.error("worker %d is killed: it has shown no sign of life for %g s", worker.pid, worker.silent_s)
+                logger.warning("worker %d ended with %s", worker.pid, status)
+                if worker.last_sign is None:
+                    self._note_failed_start(status)
+        elif worker.last_sign is not None and now - worker.last_sign > self._timeout_s:
+            logger.error("worker %d is killed: it has shown no sign of life for %g s", worker.pid, self._timeout_s)
             worker.send(signal.SIGKILL)
 
     def _note_failed_start(self, status: int = 1) -> None:

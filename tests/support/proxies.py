@@ -1,10 +1,14 @@
 """Real reverse proxies in front of the service. Those that are not installed are skipped."""
 
+import http.client
+import itertools
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from json import loads
 from pathlib import Path
 
 import httpx
@@ -13,6 +17,7 @@ import pytest
 from tests.support.ports import free_port
 
 START_TIMEOUT_S = 10
+CLIENT_ID = "honest-client"  # begins the request ID of each request of ``post_pictures``
 
 
 def find_command(name: str) -> str | None:
@@ -70,7 +75,8 @@ def caddy(folder: Path, port: int, backend: str, idle_s: float) -> list[str]:
   admin off
   auto_https off
 }}
-http://127.0.0.1:{port} {{
+http://:{port} {{
+  bind 127.0.0.1
   reverse_proxy {backend} {{
     transport http {{
       keepalive {round(idle_s * 1000)}ms
@@ -134,3 +140,34 @@ def wait_until_it_answers(url: str, log: Path) -> None:
             pass
         time.sleep(0.05)
     raise TimeoutError(log.read_text())
+
+
+def post_pictures(url: str, pictures: Sequence[tuple[int, bytes]], pauses_s: Iterable[float]) -> Counter[str]:
+    """Post a picture after each pause, on one connection, as long as that stays open.
+
+    Args:
+        url: Of the service or a proxy.
+        pictures: Digits and their files.
+        pauses_s: One for each request.
+
+    Returns:
+        The count of each outcome: ``right`` if the answer has the request's own ID and the right digit.
+    """
+    counts: Counter[str] = Counter()
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=20)
+    for pause, (digit, picture), number in zip(pauses_s, itertools.cycle(pictures), itertools.count(), strict=False):
+        time.sleep(pause)
+        request_id = f"{CLIENT_ID}-{id(connection)}-{number}"
+        try:
+            connection.request("POST", "/predict", picture, {"Content-Type": "image/png", "X-Request-ID": request_id})
+            answer = connection.getresponse()
+            body = answer.read()
+        except (http.client.HTTPException, OSError) as error:
+            counts[repr(error)] += 1
+            connection.close()
+            continue
+        is_own = answer.headers["X-Request-ID"] == request_id
+        is_right = answer.status == httpx.codes.OK and is_own and loads(body)["digit"] == digit
+        counts["right" if is_right else f"{answer.status}: {body[:100]!r}"] += 1
+    connection.close()
+    return counts

@@ -2,8 +2,7 @@
 
 from dataclasses import asdict
 
-from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST
+from fastapi import APIRouter, Request, Response
 
 import app
 from app.http.problems import describe_errors
@@ -11,6 +10,7 @@ from app.http.schemas import Health, Info, Limits, ModelInfo, Reload
 from app.http.state import CurrentService
 from app.inference.engines import Engine
 from app.inference.model_folder import ModelFolder
+from app.observability.metrics import choose_format
 from app.settings import Settings
 
 router = APIRouter(tags=["operations"])
@@ -66,7 +66,8 @@ def describe_service(settings: Settings, model: ModelFolder, engine: Engine, las
 
 
 @router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
-async def metrics(service: CurrentService) -> Response:
-    """Return the metrics of all workers together, in the Prometheus text format."""
+async def metrics(request: Request, service: CurrentService) -> Response:
+    """Return the metrics of all workers together, as OpenMetrics or in the Prometheus text format."""
     service.update_queue_size()
-    return Response(service.metrics.render(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    encode, content_type = choose_format(request.headers.get("accept", ""))
+    return Response(service.metrics.render(encode), headers={"Content-Type": content_type})

@@ -15,6 +15,7 @@ import httpx
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.http.problems import REJECTED, TABLE
@@ -24,6 +25,7 @@ from app.observability.input_statistics import InputStatistics
 from app.observability.instruments import BatchHistogram
 from app.observability.metrics import REASONS, Metrics
 from tests.support.pictures import Grey, make_page, png
+from tests.support.prometheus import needs_prometheus, watched
 from tests.support.running import METRICS_DELAY_S, ROOT, Server, running
 
 Digits = list[tuple[int, Grey]]
@@ -183,6 +185,45 @@ def test_promtool_accepts_the_metrics(server: Server) -> None:
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, b"")
     assert b"_created" not in text
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("", "text/plain; version=0.0.4; charset=utf-8"),
+        ("*/*", "text/plain; version=0.0.4; charset=utf-8"),
+        ("text/plain;version=1.0.0", "text/plain; version=1.0.0; charset=utf-8; escaping=underscores"),
+        ("application/openmetrics-text", "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        ("application/openmetrics-text;version=one", "text/plain; version=0.0.4; charset=utf-8"),
+    ],
+)
+def test_a_client_gets_the_format_that_it_accepts(server: Server, accept: str, content_type: str) -> None:
+    """HEAD says the same as GET. A version that is no number is ignored."""
+    for method in ("GET", "HEAD"):
+        answer = httpx.request(method, f"{server.url}/metrics", headers={"Accept": accept})
+        assert (answer.status_code, answer.headers["content-type"]) == (200, content_type)
+
+
+PROMETHEUS_ACCEPTS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+
+
+@needs_prometheus
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_prometheus_reads_openmetrics(workers: str, digits: Digits) -> None:
+    """It prefers OpenMetrics. It gets all workers' numbers and the model's reference, as in the text."""
+    with running("--workers", workers) as server:
+        for _, image in digits:
+            httpx.post(f"{server.url}/predict", files={"file": png(image)}).raise_for_status()
+        time.sleep(METRICS_DELAY_S)
+        answer = httpx.get(f"{server.url}/metrics", headers={"Accept": PROMETHEUS_ACCEPTS})
+        assert answer.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+        strict = {family.name for family in parse_openmetrics(answer.text)}  # type: ignore[no-untyped-call]
+        assert strict == {family.name for family in text_string_to_metric_families(httpx.get(answer.url).text)}
+        with watched(server) as prometheus:
+            assert prometheus.query("sum(up)") == {(): 1}
+            assert prometheus.query("sum(digits_confidence_count)") == {(): 20}
+            assert prometheus.query("sum(digits_reference_ratio)") == {(): pytest.approx(4)}
 
 
 @needs_promtool

@@ -1,6 +1,8 @@
-"""The addresses on which the service listens."""
+"""The addresses on which the service listens, and how it stops."""
 
+import errno
 import re
+import select
 import socket
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.server.listeners import stop_new_connections
 from tests.support.ports import free_port
 from tests.support.running import ROOT, clean_environment, run_app
 
@@ -88,3 +91,23 @@ def test_an_unknown_host_is_an_error_of_one_line() -> None:
     assert done.returncode == 3
     (line,) = done.stderr.splitlines()
     assert line.startswith("digitserve: cannot listen on host.invalid port 0: ")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the filter is one of Linux")
+def test_closing_a_stopped_socket_loses_no_connection() -> None:
+    """A client that connects after the stop finds the port closed. None is established that nobody accepts. One that
+    waits is accepted."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as late:
+        address = listener.getsockname()
+        with socket.create_connection(address) as early:
+            stop_new_connections(listener.fileno())
+            late.setblocking(False)
+            assert late.connect_ex(address) == errno.EINPROGRESS
+            with listener.accept()[0] as accepted:
+                early.sendall(b"x")
+                assert accepted.recv(1) == b"x"
+        listener.close()
+        poll = select.poll()
+        poll.register(late, select.POLLOUT)
+        assert poll.poll(20_000)  # it tries again after a second
+        assert late.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED

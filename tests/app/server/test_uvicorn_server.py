@@ -164,6 +164,37 @@ asyncio.run(main())
     assert done.stdout == f"{GC_THRESHOLD} True\n", done.stderr
 
 
+def test_waiting_connections_are_accepted_many_at_a_time() -> None:
+    """libuv accepts one per listening socket in an iteration of the event loop, and an iteration of a busy service is
+    long. Sixteen iterations are enough for 64 connections."""
+    script = """
+import asyncio, socket, uvicorn
+from app.server.uvicorn_server import Server
+
+async def app(scope, receive, send):
+    raise NotImplementedError
+
+async def main():
+    server = Server(config, drain_s=0, grace_s=2)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = asyncio.create_task(server.serve([listener]))
+        await asyncio.sleep(1)
+        clients = [socket.create_connection(listener.getsockname()) for _ in range(64)]
+        for _ in range(16):
+            await asyncio.sleep(0)
+        print(len(server.server_state.connections))
+        server.should_exit = True
+        await serving
+
+config = uvicorn.Config(app, http="app.server.http_protocol:HttpProtocol", log_config=None)
+with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+    runner.run(main())
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert done.stdout == "64\n", done.stderr
+
+
 def test_idle_connections_stay_open_for_as_long_as_the_setting_says() -> None:
     """By default longer than the 60 seconds for which proxies keep theirs."""
     assert server_options(Settings())["timeout_keep_alive"] == 75
