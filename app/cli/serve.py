@@ -89,10 +89,11 @@ def serve_in_workers(settings: Settings, listeners: Sequence[socket]) -> int:
 def serve_as_worker(settings: Settings, listeners: Sequence[socket], pipe: Connection) -> None:
     """Serve in a worker process."""
     from app.observability.logging import log_config
+    from app.server.workers import STARTUP_FAILURE
 
     dictConfig(log_config(settings.log_level))
     try:
         sys.exit(serve(settings, listeners, pipe.fileno()))
     except StartupError as error:
         logger.error("%s", error)
-        sys.exit(3)
+        sys.exit(STARTUP_FAILURE)

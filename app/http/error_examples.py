@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from app import errors
 from app.errors import DeadlineError, DigitserveError
 from app.http.problems import CONNECTION_PROBLEMS, TABLE
+from app.inference.admission import TOO_MANY_REQUESTS
 
 DETAILS: dict[type[DigitserveError], str] = {
     errors.MalformedRequestError: "The form has no file. Send one, for example with -F file=@digit.png.",
@@ -19,7 +20,7 @@ DETAILS: dict[type[DigitserveError], str] = {
     errors.ImageSizeError: "The image has 20000 x 20000 pixels. The limit is 40,000,000.",
     errors.CrowdedPictureError: "There is far more in this picture than numbers of up to 20 digits. "
     "Send only the part to read.",
-    errors.OverloadedError: "Too many requests are waiting.",
+    errors.OverloadedError: TOO_MANY_REQUESTS,
     errors.NotReadyError: "The service is stopping.",
     errors.EngineFailedError: "The engine has failed. The service is testing it again.",
     errors.DeadlineError: str(DeadlineError()),

@@ -1,7 +1,7 @@
 """The log: readable text on a terminal, otherwise one JSON object per line. It never contains anything of an upload.
 
 The access log does not use the standard library's logging, because a ``LogRecord`` costs as much as reading a digit.
-Neither ever waits for whoever reads it.
+Both go on if nobody reads it.
 """
 
 import json

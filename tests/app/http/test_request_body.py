@@ -108,7 +108,7 @@ def test_the_limit_is_that_of_the_inflated_body(seven: Grey) -> None:
 
 
 def test_inflated_bytes_count_as_uploads_in_progress(seven: Grey) -> None:
-    """They are held against DIGITS_MAX_INFLIGHT_BYTES until the answer, and then released."""
+    """They count towards DIGITS_MAX_INFLIGHT_BYTES until the answer, and no longer."""
     with running(DIGITS_MAX_INFLIGHT_BYTES="300000") as server:
         for _ in range(3):
             large, small = (gzip.compress(png(seven).ljust(size, b"\0")) for size in (400_000, 200_000))
