@@ -28,6 +28,7 @@ from training.trainer import predict
 
 MAX_DIFFERENCE = 1e-4  # between torch and the fp32 graph, in any probability
 MIN_AGREEMENT = 0.9995  # share of digits that a rewritten graph must read as the original does
+MIN_CONFIDENCE = 0.6  # below it, the original is in two minds, and the readings may differ
 
 
 def write_graph(network: Network, path: Path, fold: bool = True) -> None:
@@ -119,17 +120,20 @@ def replace_graph(
         write: Writes the other version to a path.
         name: Name of the other version, for the error message.
         checked_on: Digits to compare on.
-        min_agreement: Share of these digits that both must read alike [``MIN_AGREEMENT``].
+        min_agreement: Share of these digits that both must read alike [``MIN_AGREEMENT``]. Digits that the graph reads
+            with a confidence below ``MIN_CONFIDENCE`` count as read alike.
 
     Raises:
         ExportError: They read fewer digits alike. The graph is unchanged.
     """
     images = checked_on.images.numpy()
-    before = run_graph(graph, images).probabilities.argmax(axis=1)
+    before = run_graph(graph, images).probabilities
+    undecided = before.max(axis=1) < MIN_CONFIDENCE
     with tempfile.TemporaryDirectory() as work:
         other = Path(work) / graph.name
         write(other)
-        agreement = float((run_graph(other, images).probabilities.argmax(axis=1) == before).mean())
+        same_reading = run_graph(other, images).probabilities.argmax(axis=1) == before.argmax(axis=1)
+        agreement = float((same_reading | undecided).mean())
         required = MIN_AGREEMENT if min_agreement is None else min_agreement
         if agreement < required:
             raise ExportError(

@@ -10,7 +10,14 @@ from app.inference.networks import DigitNet, build_network
 from training.data.mnist import Digits
 from training.data.populations import HeldOut
 from training.errors import ExportError
-from training.export.onnx_graph import check_agreement, fold_batch_norm, set_temperature, write_graph
+from training.export.onnx_graph import (
+    check_agreement,
+    fold_batch_norm,
+    replace_graph,
+    run_graph,
+    set_temperature,
+    write_graph,
+)
 from training.runs import Run
 
 
@@ -25,6 +32,31 @@ def test_a_graph_of_other_weights_is_detected(
         other.head.bias[0] += 0.5
     with pytest.raises(ExportError, match="differ by"):
         check_agreement(other, tmp_path / "g.onnx", small_parts[1].digits.images)
+
+
+@pytest.mark.parametrize(("temperature", "is_replaced"), [(0.1, False), (1e6, True)])
+def test_a_graph_is_replaced_unless_a_sure_reading_changes(
+    temperature: float, is_replaced: bool, early_run: Run, small_parts: tuple[Digits, HeldOut], tmp_path: Path
+) -> None:
+    """Another graph that reads each digit differently is refused, but not if the first graph was sure of none."""
+    graph, network = tmp_path / "g.onnx", copy.deepcopy(early_run.network)
+    network.temperature.fill_(temperature)
+    write_graph(network, graph)
+    before = run_graph(graph, small_parts[1].digits.images.numpy()).probabilities
+    with torch.no_grad():
+        network.head.weight[:10] = network.head.weight[:10].roll(1, dims=0)
+        network.head.bias[:10] = network.head.bias[:10].roll(1)
+
+    def replace() -> None:
+        replace_graph(graph, lambda path: write_graph(network, path), "other", small_parts[1].digits)
+
+    if is_replaced:
+        replace()
+    else:
+        with pytest.raises(ExportError, match="The other graph reads"):
+            replace()
+    after = run_graph(graph, small_parts[1].digits.images.numpy()).probabilities
+    assert (after.argmax(1) == before.argmax(1)).all() != is_replaced
 
 
 def test_folding_batch_norm_only_changes_the_number_of_layers() -> None:
