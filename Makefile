@@ -8,6 +8,8 @@ TEST := $(VENV)/.test
 DEV := $(VENV)/.dev
 SCHEMA = $(VENV)/bin/check-jsonschema -q --builtin-schema
 PARALLEL = -n $(or $(JOBS),2) --dist loadscope --no-loadscope-reorder
+# On a terminal pip shows its progress. Elsewhere it says nothing unless it fails.
+PIP_INSTALL = $(VENV)/bin/python -m pip install $(shell test -t 2 || echo -q)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -53,12 +55,14 @@ COMPILE = $(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --gene
 
 lock: $(DEV)  ## update the lock files of the image, keeping versions that still fit (FLAGS=--upgrade for the newest)
 	@$(COMPILE) pyproject.toml -o supply/requirements.txt
+	@$(COMPILE) pyproject.toml --extra client -c supply/requirements.txt -o supply/requirements-client.txt
 	@$(COMPILE) pyproject.toml --extra torch -c supply/requirements.txt -o supply/requirements-torch.txt
 	@$(COMPILE) pyproject.toml --extra otel -c supply/requirements.txt -o supply/requirements-otel.txt
 	@$(COMPILE) pyproject.toml --extra heic -c supply/requirements.txt -o supply/requirements-heic.txt
 	@$(COMPILE) --group build -o supply/requirements-build.txt
 
-screenshots: $(DEV)  ## retake the screenshots in docs/images with the released model (needs Chromium)
+screenshots: $(DEV)  ## redraw the pictures of the documents, and retake the screenshots (needs Chromium)
+	@$(VENV)/bin/python -m tests.support.example_pictures
 	@$(VENV)/bin/python -m tests.support.screenshots
 
 fuzz: $(DEV)  ## send random input for a minute (SECONDS=, SEED=)
@@ -104,16 +108,16 @@ $(VENV)/bin/python:
 
 $(BASE): pyproject.toml | $(VENV)/bin/python
 	@echo "==> Installing the service into $(VENV) (about 400 MB)"
-	@$(VENV)/bin/python -m pip install -q -e .
+	@$(PIP_INSTALL) -e .
 	@touch $@
 
 $(TEST): pyproject.toml | $(VENV)/bin/python
 	@echo "==> Installing the service and its test tools into $(VENV) (about 450 MB)"
-	@$(VENV)/bin/python -m pip install -q -e '.[test]'
+	@$(PIP_INSTALL) -e '.[test]'
 	@touch $@ $(BASE)
 
 # torch and torchvision in one call, so that pip selects versions that fit together.
 $(DEV): pyproject.toml | $(VENV)/bin/python
 	@echo "==> Installing the training and development tools into $(VENV) (up to 7 GB, most of it torch)"
-	@$(VENV)/bin/python -m pip install -q -e '.[torch,train,dev]'
+	@$(PIP_INSTALL) -e '.[torch,train,dev]'
 	@touch $@ $(BASE) $(TEST)

@@ -1,46 +1,45 @@
 """The command line: ``digitserve``, or ``python -m app``."""
 
-import argparse
-import signal
+import os
 import sys
 from collections.abc import Sequence
 
-from pydantic import ValidationError
-
-import app
-from app.cli import bench, info, predict, serve
-from app.cli.console import fail
-from app.errors import StartupError
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """Make the parser of all commands. Each sets ``run``, which maps its arguments to an exit status."""
-    parser = argparse.ArgumentParser(
-        prog="digitserve", description="Reads handwritten digits, as a service or from the command line."
-    )
-    parser.add_argument("--version", action="version", version=f"digitserve {app.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (serve, predict, bench, info):
-        command.add_parser(commands)
-    return parser
+from app.cli.console import CANNOT_START, INCOMPLETE, INTERRUPTED, WRONG_USAGE, fail
+from app.cli.parser import make_parser
+from app.errors import CommandError, StartupError, UsageError
+from app.installation import our_command
 
 
 def main(values: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status."""
-    arguments = make_parser().parse_args(values)
+    """Run a command and return its exit status. Without arguments, print what there is."""
+    try:
+        try:
+            return run((sys.argv[1:] if values is None else values) or ["--help"])
+        finally:
+            if sys.stdout:  # now, because an error while Python ends could not be caught
+                sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output has closed it, so Python must not flush more into it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return INCOMPLETE
+
+
+def run(values: Sequence[str]) -> int:
+    """Run a command and return its exit status, or that of the error which ended it."""
+    parser, _ = make_parser(our_command())
+    arguments = parser.parse_args(values)
+    if arguments.command is None:
+        parser.error("the command is missing")
     try:
         status: int = arguments.run(arguments)
         return status
-    except ValidationError as error:
-        for fault in error.errors(include_url=False):
-            name = ".".join(str(part) for part in fault["loc"])
-            where = f"setting {name} (DIGITS_{name.upper()}): " if name else ""  # some concern two settings
-            fail(2, where + fault["msg"].removeprefix("Value error, "))
-        return 2
+    except UsageError as error:
+        return fail(WRONG_USAGE, str(error))
+    except CommandError as error:
+        return fail(INCOMPLETE, str(error))
     except StartupError as error:
-        return fail(3, str(error))
-    except KeyboardInterrupt:  # before the command handles it
-        return 128 + signal.SIGINT
+        return fail(CANNOT_START, str(error))
+    except KeyboardInterrupt:
+        return fail(INTERRUPTED, "interrupted")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,10 @@ class StartupError(DigitserveError):
     """The service cannot start with these settings."""
 
 
+class PortInUseError(StartupError):
+    """Another program listens on the port."""
+
+
 class ModelFolderError(StartupError):
     """A model folder is missing, incomplete or altered, or the model does not do what its manifest says."""
 
@@ -50,7 +54,11 @@ class BodyTooLargeError(RequestError):
 
 
 class UnsupportedMediaError(RequestError):
-    """The bytes are not an image of a supported type."""
+    """The bytes are not an image of a supported type. Perhaps an ``extra`` of the package would support it."""
+
+    def __init__(self, message: str, extra: str = "") -> None:
+        super().__init__(message)
+        self.extra = extra
 
 
 class UnsupportedEncodingError(RequestError):

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from packaging.requirements import Requirement
 
 FOLDER = Path(__file__).parent
-LOCKS = {name: FOLDER / f"requirements{name and '-'}{name}.txt" for name in ("", "torch", "otel", "heic", "build")}
+NAMES = ("", "client", "torch", "otel", "heic", "build")
+LOCKS = {name: FOLDER / f"requirements{name and '-'}{name}.txt" for name in NAMES}
 
 
 class Pin(NamedTuple):

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from app.errors import ModelFolderError
+from app.installation import install_command
 from training.commands import (
     ablation,
     cascade,
@@ -36,7 +37,6 @@ COMMANDS = (
     ablation,
     model_card,
 )
-INSTALL = "Install what training needs: pip install -e '.[torch,train]'"
 
 
 def main(values: Sequence[str] | None = None) -> int:
@@ -49,7 +49,8 @@ def main(values: Sequence[str] | None = None) -> int:
         package = (error.name or "").partition(".")[0]
         if package in ("app", "training"):  # a fault of ours
             raise
-        return fail(f"this needs the package {package}. {INSTALL}", 1)
+        command = install_command("torch,train")
+        return fail(f"this needs the package {package}. Install what training needs: {command}", 1)
     except KeyboardInterrupt:
         return fail("interrupted", 128 + signal.SIGINT)
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import os
 import socket
 import string
 import sys
@@ -14,9 +15,11 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, quote, urlsplit
 
-from app.cli.console import fail
+from app.cli.console import no_connection
+from app.cli.parser import Parser, complete_paths
+from app.errors import UsageError
 
-if TYPE_CHECKING:  # ``digitserve --help`` needs none of these, so ``run`` imports them
+if TYPE_CHECKING:  # ``bench --help`` needs none of these, so ``run`` imports them
     import asyncio
 
     from app.cli.load_generator import Load, Tally
@@ -26,21 +29,23 @@ FORMS = ("multipart", "raw", "json")
 MAX_RATE = 100_000.0  # requests per second: several times what this process can send
 REFRESH_INTERVAL_S = 0.2  # of the progress bar
 BAR_WIDTH = 30
+DESCRIPTION = """\
+Measure a running service.
+
+With --rate, each request starts at its planned time, even if earlier requests
+are unanswered, and its latency counts from that time. Without --rate, each
+connection sends its next request when the last one is answered. Only 2xx
+counts as answered. Latencies include requests without an answer, with the time
+that they have waited. Ctrl-C ends the run early, and the results are printed.
+"""
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command's parser."""
-    parser = commands.add_parser("bench", help="measure a running service")
-    parser.set_defaults(run=run)
-    parser.description = (
-        "Measure a running service. With --rate, each request starts at its planned time, even if earlier requests "
-        "are unanswered, and its latency counts from that time. Without --rate, each connection sends its next request "
-        "when the last one is answered. Only 2xx counts as answered. Latencies include requests without an answer, "
-        "with the time that they have waited. Ctrl-C ends the run early. The exit status is 1 if any request was not "
-        "answered."
-    )
+def add_arguments(parser: Parser) -> None:
+    """Add the command's arguments."""
+    parser.usage, parser.description = "%(prog)s [flags] [FILE ...]", DESCRIPTION
     add = parser.add_argument
-    add("files", nargs="*", type=Path, metavar="FILE", help=f"pictures to send [{PICTURE_COUNT:,} different digits]")
+    files = add("files", nargs="*", type=Path, metavar="FILE", help=f"pictures to send [{PICTURE_COUNT:,} digits]")
+    complete_paths(files)
     add("--url", type=parse_url, default="http://127.0.0.1:8000", help="address of the service [%(default)s]")
     add("--anywhere", action="store_true", help="allow an address on another machine")
     add("--path", default="/predict", help="path to POST to [%(default)s]")
@@ -101,9 +106,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure, and print the results.
 
     Returns:
-        0 if each request got a 2xx answer, 1 if not or if there was no request, 2 if the arguments are wrong.
+        0 if each request got a 2xx answer, 1 if not or if there was no request.
 
     Raises:
+        UsageError: The arguments are wrong.
+        ServiceError: Nothing listens at the address.
         ModelFolderError: The sample pictures come from the released model, which is missing.
     """
     import asyncio
@@ -114,14 +121,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     url: SplitResult = arguments.url
     if arguments.even and not arguments.rate:
-        return fail(2, "--even needs --rate")
+        raise UsageError("--even needs --rate")
     try:
         addresses = resolve(url)
         if not arguments.anywhere and not all(ip_address(host).is_loopback for host, _ in addresses):
-            return fail(2, f"{url.hostname} is not this machine; --anywhere allows it, if the machine is yours")
+            raise UsageError(f"{url.hostname} is not this machine; --anywhere allows it, if the machine is yours")
         pictures = [file.read_bytes() for file in arguments.files] or sample_pictures(PICTURE_COUNT)
     except OSError as error:
-        return fail(2, f"{error.filename or url.hostname}: {error.strerror}")
+        raise UsageError(f"{error.filename or url.hostname}: {error.strerror}") from None
     host = url.netloc.rpartition("@")[2]
     path = quote(url.path.rstrip("/") + arguments.path, safe=string.punctuation)
     connections = arguments.connections or (256 if arguments.rate else 16)
@@ -131,12 +138,10 @@ def run(arguments: argparse.Namespace) -> int:
         load = Load(find_listener(addresses, MAX_WAIT_S), requests, connections, arguments.seconds, starts)
         with asyncio.Runner(loop_factory=select_loop_factory()) as runner:
             tally = runner.run(run_with_bar(load))
-    except ConnectionRefusedError:
-        command = f"digitserve serve --port {url.port or 80}"
-        return fail(1, f"nothing listens at {url.geturl()}; to start the service: {command}")
     except OSError as error:
-        reason = error.strerror or str(error) or f"none was accepted within {MAX_WAIT_S:g} s"
-        return fail(1, f"no connection to {url.geturl()}: {reason}")
+        # asyncio's own messages name each address; the name of the error number is the same everywhere.
+        reason = os.strerror(error.errno) if error.errno else str(error) or f"none was accepted within {MAX_WAIT_S:g} s"
+        raise no_connection(url.geturl(), reason) from None
     conditions = {
         "url": f"http://{host}{path}",
         "form": arguments.form,

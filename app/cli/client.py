@@ -9,12 +9,12 @@ import random
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
 
-from app.cli.image_files import ImageFile
+from app.cli.console import no_connection
+from app.cli.image_files import ImageFile, open_image
 from app.cli.responses import RefusedError, describe_error, parse_answer, parse_response, parse_retry_after, read_detail
 from app.cli.results import Outcome
 from app.errors import ServiceError
@@ -144,7 +144,7 @@ class Client:
         if image.error:
             return Picture(image.file, b"", image.error)
         try:
-            with Path(image.file).open("rb") as file:
+            with open_image(image.file) as file:
                 data = file.read(self._max_file_bytes + 1)
         except OSError as error:
             return Picture(image.file, b"", error.strerror)
@@ -219,7 +219,7 @@ class Client:
             except httpx.RequestError as error:
                 fault = describe_error(error)
                 if not patient and isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-                    raise ServiceError(f"no connection to {self._url}: {fault}") from None
+                    raise no_connection(self._url, fault) from None
             else:
                 # A response and its stream refer to each other, which keeps the pictures until garbage is collected.
                 response.stream = httpx.ByteStream(b"")

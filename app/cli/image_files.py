@@ -5,15 +5,18 @@ module does not look into the files.
 """
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
+STANDARD_INPUT = "-"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".heic", ".heif", ".tif", ".tiff")
 
 
 class ImageFile(NamedTuple):
-    """An image file, or a folder with the reason why none of its files can be read."""
+    """An image file or standard input, or a folder with the reason why none of its files can be read."""
 
     file: str
     error: str | None = None
@@ -31,6 +34,11 @@ def find_image_files(paths: Iterable[Path]) -> Iterator[ImageFile]:
             yield image
         if empty:
             yield ImageFile(str(path), f"This folder has no picture: no file that ends in {', '.join(SUFFIXES)}.")
+
+
+def open_image(file: str) -> AbstractContextManager[BinaryIO]:
+    """Open a file, or standard input, which stays open."""
+    return nullcontext(sys.stdin.buffer) if file == STANDARD_INPUT else Path(file).open("rb")
 
 
 def scan_folder(folder: str) -> Iterator[ImageFile]:

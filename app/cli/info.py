@@ -2,15 +2,15 @@
 
 import argparse
 
+from app.cli.parser import Parser
 from app.cli.settings_flags import add_flags, read_settings
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command's parser."""
-    description = "Print the model, the engine, the limits and the thresholds, as GET /info answers."
-    parser = commands.add_parser("info", help="print the model and the settings in use", description=description)
+def add_arguments(parser: Parser) -> None:
+    """Add the command's arguments."""
+    parser.usage = "%(prog)s [flags]"
+    parser.description = "Print the model, the engine, the limits and the thresholds, as GET /info answers."
     add_flags(parser, "model", "engine", "device", "threads", "cascade")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises:
         StartupError: The model or the engine cannot be loaded.
-        ValidationError: A setting is invalid.
+        UsageError: A setting is invalid.
     """
     settings = read_settings(arguments)
 

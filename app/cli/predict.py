@@ -8,48 +8,43 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from app.cli.console import fail
-from app.cli.image_files import ImageFile, find_image_files
+from app.cli.console import INCOMPLETE, INTERRUPTED, OK, fail, note
+from app.cli.image_files import ImageFile, find_image_files, open_image
+from app.cli.parser import Parser, complete_paths
 from app.cli.progress import Progress
 from app.cli.results import Format, Outcome, Output, open_output
 from app.cli.settings_flags import add_flags, given_settings, read_settings
-from app.errors import DigitserveError, ServiceError, UsageError
+from app.errors import CommandError, DigitserveError, ServiceError, UnsupportedMediaError, UsageError
+from app.installation import install_command
 
 OnOutcomes = Callable[[Sequence[Outcome]], None]
 OnWait = Callable[[str], None]  # gets the reason for a wait
 Reader = Callable[[Iterable[ImageFile], OnOutcomes, OnWait], None]
 
 FORMATS: dict[str, Format] = {".csv": "csv", ".jsonl": "json", ".ndjson": "json"}  # by the name of the output file
-EPILOG = """\
-examples:
-  digitserve predict seven.png
-  digitserve predict --url http://127.0.0.1:8000 --output digits.csv scans/
-  digitserve predict --url http://127.0.0.1:8000 --output digits.csv --resume scans/
+DESCRIPTION = """\
+Read pictures of digits, locally or (with --url) with a running service.
 
-exit status:
-  0    every file was read
-  1    some files could not be read
-  2    wrong usage
-  3    the model cannot be loaded
-  130  Ctrl-C
+examples:
+  %(prog)s seven.png
+  curl -s http://camera.example/now.jpg | %(prog)s -
+  %(prog)s --output digits.csv scans/
+  %(prog)s --url http://127.0.0.1:8000 --output digits.csv --resume scans/
 """
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command's parser."""
-    parser = commands.add_parser("predict", help="read image files, locally or with a running service")
-    parser.set_defaults(run=run)
-    parser.description = "Read pictures of digits, locally or (with --url) with a running service."
-    parser.epilog = EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument(
+def add_arguments(parser: Parser) -> None:
+    """Add the command's arguments."""
+    parser.usage, parser.description = "%(prog)s [flags] FILE ...", DESCRIPTION
+    files = parser.add_argument(
         "files",
         nargs="+",
         type=Path,
         metavar="FILE",
-        help="a PNG, JPEG, WebP, BMP or GIF file (with the extra heic also HEIC or TIFF), or a folder: all pictures in "
-        "it and its subfolders, by name",
+        help="a PNG, JPEG, WebP, BMP or GIF file (with the extra heic also HEIC or TIFF), a folder (all pictures in it "
+        "and its subfolders, by name), or - for standard input",
     )
+    complete_paths(files)
     parser.add_argument("--read", action="store_true", help="read a whole number from each file, like POST /read")
 
     output = parser.add_argument_group("output")
@@ -58,12 +53,13 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     form.add_argument(
         "--csv", action="store_true", help="CSV with a header: file, digit, confidence, accepted, reason, error"
     )
-    output.add_argument(
+    file = output.add_argument(
         "--output",
         type=Path,
         metavar="FILE",
         help="write to this file; a name that ends in .csv or .jsonl selects the format",
     )
+    complete_paths(file)
     output.add_argument(
         "--resume",
         action="store_true",
@@ -82,24 +78,22 @@ def run(arguments: argparse.Namespace) -> int:
     """Read pictures, and write the outcomes in order.
 
     Returns:
-        0 if every file was read, 1 if not, 2 if the arguments are wrong, 130 if interrupted.
+        0 if every file was read, 1 if not, 130 if interrupted.
 
     Raises:
-        StartupError, ValidationError: The local model cannot be loaded.
+        UsageError: The arguments are wrong.
+        StartupError: The local model cannot be loaded.
+        CommandError: The output cannot be written.
     """
+    read = make_service_reader(arguments) if arguments.url else make_local_reader(arguments)
     try:
-        read = make_service_reader(arguments) if arguments.url else make_local_reader(arguments)
         with open_output(arguments.output, select_format(arguments), arguments.read, arguments.resume) as output:
             return read_files(read, output, arguments)
-    except UsageError as error:
-        return fail(2, str(error))
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # the reader of our output has closed it, so Python must not flush more into it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        return fail(1, f"{error.filename or arguments.output or 'standard output'}: {error.strerror or error}")
+        where = error.filename or arguments.output or "standard output"
+        raise CommandError(f"{where}: {error.strerror or error}") from None
 
 
 def select_format(arguments: argparse.Namespace) -> Format:
@@ -127,13 +121,13 @@ def read_files(read: Reader, output: Output, arguments: argparse.Namespace) -> i
         output.write(outcomes)
         progress.update(output.count, output.failed)
 
-    status, reason = 0, ""
+    status, reason = OK, ""
     try:
         read(output.skip_done(find_image_files(arguments.files)), on_outcomes, progress.show)
     except KeyboardInterrupt:
-        status, reason = 130, "interrupted"
+        status, reason = INTERRUPTED, "interrupted"
     except ServiceError as error:
-        status, reason = 1, str(error)
+        status, reason = INCOMPLETE, str(error)
     finally:
         progress.clear()
     if status:
@@ -142,11 +136,13 @@ def read_files(read: Reader, output: Output, arguments: argparse.Namespace) -> i
             if arguments.output
             else "to be able to continue, use --output"
         )
-        return fail(status, f"{reason}\ndigitserve: {output.count:,} done; {resume}" if output.count else reason)
-    if output.failed and select_format(arguments) != "text":
-        message = f"digitserve: {output.failed:,} of {output.count:,} could not be read; see the error field"
-        print(message, file=sys.stderr)
-    return int(output.failed > 0)
+        return fail(status, f"{reason}\n{output.count:,} done; {resume}" if output.count else reason)
+    has_records = select_format(arguments) != "text"
+    if arguments.output or any(path.is_dir() for path in arguments.files) or (output.failed and has_records):
+        note(output.summarize(see="; see the error field" if has_records else ""))
+        if arguments.output:
+            note(f"the results are in {arguments.output}")
+    return INCOMPLETE if output.failed else OK
 
 
 def make_service_reader(arguments: argparse.Namespace) -> Reader:
@@ -167,7 +163,7 @@ def make_service_reader(arguments: argparse.Namespace) -> Reader:
     except ModuleNotFoundError as error:
         if error.name != "httpx":
             raise
-        raise UsageError("--url needs httpx: pip install 'digitserve[client]'") from None
+        raise UsageError(f"--url needs httpx: {install_command('client')}") from None
 
     def read(images: Iterable[ImageFile], on_outcomes: OnOutcomes, on_wait: OnWait) -> None:
         import asyncio
@@ -203,8 +199,8 @@ def make_local_reader(arguments: argparse.Namespace) -> Reader:
     """Load the model, and return a reader that uses it.
 
     Raises:
-        UsageError: The arguments do not go together.
-        StartupError, ValidationError: The model cannot be loaded.
+        UsageError: The arguments do not go together, or a setting is invalid.
+        StartupError: The model cannot be loaded.
     """
     from app.http.schemas import prediction_to_dict, reading_to_dict
     from app.inference import model_folder
@@ -233,9 +229,13 @@ def make_local_reader(arguments: argparse.Namespace) -> Reader:
         if error:
             return Outcome(file, None, error)
         try:
-            return Outcome(file, answer(Path(file).read_bytes()))
+            with open_image(file) as stream:
+                return Outcome(file, answer(stream.read()))
         except OSError as fault:
             return Outcome(file, None, fault.strerror)
+        except UnsupportedMediaError as fault:
+            advice = f" Here: {install_command(fault.extra)}" if fault.extra else ""
+            return Outcome(file, None, f"{fault}{advice}")
         except DigitserveError as fault:
             return Outcome(file, None, str(fault))
 

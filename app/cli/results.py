@@ -18,6 +18,8 @@ from app.cli.image_files import ImageFile
 from app.errors import UsageError
 
 Format = Literal["text", "json", "csv"]
+MAX_SHOWN = 0.9999  # no reading is certain
+ACCEPTED, FAILED = "accepted", "could not be read"
 
 
 class Outcome(NamedTuple):
@@ -27,6 +29,13 @@ class Outcome(NamedTuple):
     answer: dict[str, Any] | None  # as POST /predict or POST /read answers
     error: str | None = None
 
+    @property
+    def verdict(self) -> str:
+        """That the answer was accepted, or else why not, or that there is none."""
+        if self.answer is None:
+            return FAILED
+        return str(self.answer.get("reason") or ACCEPTED)
+
     def to_text(self) -> str:
         """Return one line for people."""
         if self.answer is None:
@@ -35,7 +44,7 @@ class Outcome(NamedTuple):
             return f"{self.file}: nothing ({self.answer['reason']})\n"
         text = self.answer["text"].replace("\n", " ") if "text" in self.answer else self.answer["digit"]
         doubt = "" if self.answer["accepted"] else f"  not accepted: {self.answer['reason']}"
-        return f"{self.file}: {text}  {self.answer['confidence']:.2%}{doubt}\n"
+        return f"{self.file}: {text}  {min(self.answer['confidence'], MAX_SHOWN):.2%}{doubt}\n"
 
     def to_json(self) -> str:
         """Return a line of JSON: the file and the fields of the answer, or the file and the error."""
@@ -94,8 +103,24 @@ class Output:
         self._columns = ("file", self._answer_field, "confidence", "accepted", "reason", "error")
         self._header = to_csv_record(self._columns) if format == "csv" else ""  # empty once it is written
         self._done: Counter[str] = Counter()  # counts, because a file that is named twice has two outcomes
-        self.count = 0  # outcomes in the output, including those of earlier runs
-        self.failed = 0  # how many of them have no answer
+        self._verdicts: Counter[str] = Counter()  # of the outcomes in the output, including those of earlier runs
+
+    @property
+    def count(self) -> int:
+        """How many outcomes are in the output."""
+        return self._verdicts.total()
+
+    @property
+    def failed(self) -> int:
+        """How many of them have no answer."""
+        return self._verdicts[FAILED]
+
+    def summarize(self, see: str = "") -> str:
+        """Return how many files were read, accepted and refused for which reason. ``see`` says where errors are."""
+        verdicts = [(self._verdicts[name], name) for name in sorted(self._verdicts.keys() - {ACCEPTED, FAILED})]
+        parts = [f"{count:,} {name}" for count, name in [(self._verdicts[ACCEPTED], ACCEPTED), *verdicts]]
+        text = f"{self.count - self.failed:,} of {self.count:,} files read: {', '.join(parts)}"
+        return f"{text}. {self.failed:,} {FAILED}{see}" if self.failed else text
 
     def load_earlier_results(self) -> None:
         """Read which files earlier runs have done, and cut off an incomplete result.
@@ -105,12 +130,11 @@ class Output:
         """
         self._stream.seek(0)
         end = 0
-        for after, file, failed in self._read_csv() if self._format == "csv" else self._read_json():
+        for after, file, verdict in self._read_csv() if self._format == "csv" else self._read_json():
             end = after
             if file is not None:
                 self._done[file] += 1
-                self.count += 1
-                self.failed += failed
+                self._verdicts[verdict] += 1
         self._stream.truncate(end)
         if end:
             self._header = ""
@@ -125,8 +149,7 @@ class Output:
 
     def write(self, outcomes: Sequence[Outcome]) -> None:
         """Write outcomes and flush them. In the ``text`` format, errors go to standard error."""
-        self.count += len(outcomes)
-        self.failed += sum(outcome.answer is None for outcome in outcomes)
+        self._verdicts.update(outcome.verdict for outcome in outcomes)
         text, self._header = self._header + "".join(map(self._format_outcome, outcomes)), ""
         self._stream.write(text.encode(errors="surrogateescape"))  # keeps file names that are not UTF-8
         self._stream.flush()
@@ -141,8 +164,8 @@ class Output:
             return ""
         return outcome.to_text()
 
-    def _read_json(self) -> Iterator[tuple[int, str, bool]]:
-        """Return for each complete line: where it ends in bytes, its file, and whether it has an error."""
+    def _read_json(self) -> Iterator[tuple[int, str, str]]:
+        """Return for each complete line: where it ends in bytes, its file and its verdict."""
         end = 0
         for line in self._stream:
             if not line.endswith(b"\n"):
@@ -151,9 +174,9 @@ class Output:
             row = json.loads(line)
             if not isinstance(row, dict) or "file" not in row or not row.keys() & {self._answer_field, "error"}:
                 raise ValueError(f"a line has no file with a {self._answer_field}")
-            yield end, row["file"], "error" in row
+            yield end, row["file"], Outcome(row["file"], None if "error" in row else row).verdict
 
-    def _read_csv(self) -> Iterator[tuple[int, str | None, bool]]:
+    def _read_csv(self) -> Iterator[tuple[int, str | None, str]]:
         """Return the same for each complete record. The header has no file."""
         end, at_end = 0, False
 
@@ -173,11 +196,12 @@ class Output:
                 return
             if tuple(header) != self._columns:
                 raise ValueError(f"its first line is not {','.join(self._columns)}")
-            yield end, None, False
+            yield end, None, ""
             for record in records:
                 if len(record) != len(self._columns):
                     raise ValueError(f"line {records.line_num} does not have {len(self._columns)} fields")
-                yield end, record[0], bool(record[-1])
+                file, *_, reason, error = record
+                yield end, file, FAILED if error else reason or ACCEPTED
         except csv.Error:
             if not at_end:  # at the end, the record is only cut off within quotes
                 raise

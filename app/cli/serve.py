@@ -6,38 +6,39 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from logging.config import dictConfig
 from multiprocessing.connection import Connection
 from socket import socket
 
-from app.cli.settings_flags import add_flags, read_settings
-from app.errors import StartupError
+from app.cli.parser import Parser
+from app.cli.settings_flags import GROUPS, add_flags, read_settings
+from app.errors import PortInUseError, StartupError
 from app.settings import Settings, describe_unknown_variables
 
 logger = logging.getLogger(__name__)
 
+MAX_PORT = 65_535
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command's parser."""
-    parser = commands.add_parser(
-        "serve",
-        help="run the service",
-        description="Run the service. A flag takes precedence over the environment, then .env, then the default.",
-    )
-    add_flags(parser)
-    parser.set_defaults(run=run)
+
+def add_arguments(parser: Parser) -> None:
+    """Add the command's arguments."""
+    parser.usage = "%(prog)s [flags]"
+    parser.description = "Run the service. A flag overrides the environment, then .env, then the default."
+    for title, names in GROUPS.items():
+        add_flags(parser.add_argument_group(title), *names)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the service until a signal stops it.
 
     Returns:
-        The exit status of the process; 3 if the service could not start.
+        The exit status of the process; 3 if no worker could start.
 
     Raises:
         StartupError: The service cannot start here, or with these settings.
-        ValidationError: A setting is invalid.
+        UsageError: A setting is invalid.
     """
     settings = read_settings(arguments)
     try:
@@ -51,8 +52,22 @@ def run(arguments: argparse.Namespace) -> int:
     dictConfig(log_config(settings.log_level))
     for line in describe_unknown_variables():
         logger.warning("%s", line)
-    with open_listeners(settings.host, settings.port) as listeners:
-        return serve_in_workers(settings, listeners) if settings.workers > 1 else serve(settings, listeners)
+    try:
+        with open_listeners(settings.host, settings.port) as listeners:
+            return serve_in_workers(settings, listeners) if settings.workers > 1 else serve(settings, listeners)
+    except PortInUseError as error:
+        port = find_free_port(settings.host, settings.port + 1)
+        raise StartupError(f"{error}. Port {port} is free: set DIGITS_PORT={port}, or use --port {port}") from None
+
+
+def find_free_port(host: str, first: int) -> int:
+    """Return the first free port of a host from a number on, or 0, which lets the system choose."""
+    from app.server.listeners import open_listeners
+
+    for port in range(first, MAX_PORT + 1):
+        with suppress(PortInUseError), open_listeners(host, port):
+            return port
+    return 0
 
 
 def serve(settings: Settings, listeners: Sequence[socket], pipe: int | None = None) -> int:

@@ -38,8 +38,8 @@ def detect_format(data: bytes) -> Format:
         raise UnsupportedMediaError(f"The file is not an image of an accepted type: {', '.join(accepted_formats())}.")
     if image_format in EXTRA_FORMATS and not is_extra_installed():
         raise UnsupportedMediaError(
-            f"This service reads {', '.join(accepted_formats())}. To read {image_format} files too, its operator "
-            "installs the extra for them: pip install 'digitserve[heic]'."
+            f"This service reads {', '.join(accepted_formats())}. For {image_format} files, it needs the extra heic.",
+            extra="heic",
         )
     return image_format
 

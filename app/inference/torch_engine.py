@@ -8,6 +8,7 @@ from app.errors import EngineUnavailableError, ModelFolderError
 from app.imaging.digit_image import Images
 from app.inference.model_folder import EngineName, ModelFolder
 from app.inference.scores import Scores
+from app.installation import install_command
 
 
 class TorchEngine:
@@ -60,7 +61,7 @@ def has_torch() -> bool:
 def require_torch() -> None:
     """Raise EngineUnavailableError if torch is not installed."""
     if not has_torch():
-        raise EngineUnavailableError("The torch engine needs torch. Install it: pip install '.[torch]'")
+        raise EngineUnavailableError(f"The torch engine needs torch. Install it: {install_command('torch')}")
 
 
 def has_cuda_driver() -> bool:

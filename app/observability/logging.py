@@ -31,6 +31,14 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line)
 
 
+class TextFormatter(logging.Formatter):
+    """Formats a record for a person at a terminal. Only warnings and errors show their level."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = f"{record.levelname}: " if record.levelno > logging.INFO else ""
+        return level + super().format(record)
+
+
 class LineHandler(logging.Handler):
     """A handler of the standard library that never waits for the reader of standard error."""
 
@@ -58,7 +66,7 @@ def log_config(level: str) -> dict[str, Any]:
         "disable_existing_loggers": False,
         "formatters": {
             "json": {"()": JsonFormatter},
-            "text": {"format": "%(levelname)s: %(message)s"},
+            "text": {"()": TextFormatter},
         },
         "handlers": {
             "stderr": {

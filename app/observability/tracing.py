@@ -14,6 +14,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from app import __version__
+from app.installation import install_command
 
 if TYPE_CHECKING:  # not in the base install
     from opentelemetry.context import Context
@@ -67,7 +68,7 @@ def open_provider() -> "TracerProvider | None":
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ModuleNotFoundError:
-        logger.warning("OTEL_… variables ask for traces. Install the extra for them: pip install 'digitserve[otel]'")
+        logger.warning("OTEL_… variables ask for traces, which need the extra otel: %s", install_command("otel"))
         return None
     resource = Resource.create({"service.version": __version__})
     if str(resource.attributes["service.name"]).startswith("unknown_service"):  # the variables do not set it

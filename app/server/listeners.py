@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
-from app.errors import StartupError
+from app.errors import PortInUseError, StartupError
 
 SO_ATTACH_FILTER = 26  # from asm-generic/socket.h
 
@@ -24,7 +24,8 @@ def open_listeners(host: str, port: int) -> Iterator[list[socket.socket]]:
         port: 0 picks a free one.
 
     Raises:
-        StartupError: This machine does not have the address, or another program uses the port.
+        PortInUseError: Another program listens on the port.
+        StartupError: This machine does not have the address, or the port is not for everyone.
     """
     host = host.removeprefix("[").removesuffix("]")
     where = f"{host} port {port}"
@@ -50,7 +51,8 @@ def open_listeners(host: str, port: int) -> Iterator[list[socket.socket]]:
             except OSError as error:
                 missing = error.strerror or str(error)
                 if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
-                    raise StartupError(f"cannot listen on {where}: {missing}") from None
+                    in_use = error.errno == errno.EADDRINUSE
+                    raise (PortInUseError if in_use else StartupError)(f"cannot listen on {where}: {missing}") from None
             else:
                 listeners.append(listener)
         if not listeners:

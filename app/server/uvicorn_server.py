@@ -15,11 +15,12 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 
 import uvicorn
 
+from app.server.announcement import announce
 from app.server.http_protocol import HttpProtocol
 from app.server.listeners import describe, stop_new_connections
 from app.settings import SHUTDOWN_RESERVE_S
@@ -61,13 +62,15 @@ class Server(uvicorn.Server):
         if self._signals:  # a signal to stop arrived before the start
             return
         self._listeners = sockets or []
-        copies = [socket.socket(fileno=os.dup(each.fileno())) for each in self._listeners for _ in range(MAX_ACCEPTS)]
-        try:
-            await super().startup(copies)
-        except OSError as error:  # another program began to listen there after the sockets were bound
-            logger.error("cannot listen on %s: %s", describe(self._listeners), error.strerror)
-            await self.lifespan.shutdown()
-            sys.exit(uvicorn.config.STARTUP_FAILURE)
+        with ExitStack() as copies:  # closes them if the start fails
+            numbers = [os.dup(each.fileno()) for each in self._listeners for _ in range(MAX_ACCEPTS)]
+            try:
+                await super().startup([copies.enter_context(socket.socket(fileno=number)) for number in numbers])
+            except OSError as error:  # another program began to listen there after the sockets were bound
+                logger.error("cannot listen on %s: %s", describe(self._listeners), error.strerror)
+                await self.lifespan.shutdown()
+                sys.exit(uvicorn.config.STARTUP_FAILURE)
+            copies.pop_all()
         if self._signals:
             self._drain_s = 0  # no client can have seen the service ready
         gc.collect()
@@ -77,7 +80,7 @@ class Server(uvicorn.Server):
         if self._pipe is not None:
             self._signing = asyncio.create_task(self._show_life(self._pipe))
         elif sockets:
-            logger.info("running on %s (Ctrl-C stops it)", describe(sockets))
+            logger.info("%s", announce(sockets))
 
     async def _check_connections(self) -> None:
         """Check all connections regularly, a few at a time: to close many at once would make the others wait."""

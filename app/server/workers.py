@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 
-from app.server.listeners import describe, stop_new_connections
+from app.server.announcement import announce
+from app.server.listeners import stop_new_connections
 from app.server.sighup import SighupHandler
 
 logger = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ class Supervisor:
     ) -> None:
         self._start, self._count, self._listeners = start, count, list(listeners)
         self._timeout_s, self._drain_s, self._grace_s = timeout_s, drain_s, grace_s
-        self._address = describe(listeners)
+        self._announcement = announce(listeners, count)
         self._workers: list[Worker] = []
         self._status = 0
         self._has_served = False  # whether any worker ever did
@@ -139,7 +140,7 @@ class Supervisor:
             worker.last_sign = now
             if not self._has_served:
                 self._has_served = True
-                logger.info("running on %s with %d workers", self._address, self._count)
+                logger.info("%s", self._announcement)
         if status is not None:
             self._workers.remove(worker)
             worker.pipe.close()

@@ -1,13 +1,11 @@
 """The commands and code in the README and in docs/api.md do what these pages say, on a running service."""
 
 import base64
-import csv
 import json
 import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,28 +60,12 @@ def test_every_curl_command_answers_as_printed(server: Server) -> None:
         assert answer == {key: expected[key] for key in answer}
 
 
-def run(command: list[str], server: Server, cwd: Path = ROOT) -> str:
+def run(command: list[str], server: Server) -> str:
     """Run a command from the README with this server's port, and return what it prints."""
     command = [part.replace("localhost:8000", f"127.0.0.1:{server.port}") for part in command]
-    done = subprocess.run(command, cwd=cwd, env=clean_environment(), capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
-
-
-def test_the_folder_is_read_into_the_table(server: Server, tmp_path: Path) -> None:
-    """The command works as it is written, in a folder that contains docs/, and again with --resume."""
-    (block,) = blocks("sh", "--url")
-    _, command = block.splitlines()
-    assert command.startswith(".venv/bin/digitserve ")
-    (tmp_path / "docs").symlink_to(ROOT / "docs")
-    words = [sys.executable, "-m", "app", *command.split()[1:]]
-    run(words, server, cwd=tmp_path)
-    with (tmp_path / "digits.csv").open(newline="") as file:
-        digits = {row["file"]: row["digit"] for row in csv.DictReader(file)}
-    assert digits["docs/images/seven.png"] == "7"
-    before = (tmp_path / "digits.csv").read_bytes()
-    run([*words, "--resume"], server, cwd=tmp_path)
-    assert (tmp_path / "digits.csv").read_bytes() == before
 
 
 def test_the_python_reads_the_digit(server: Server) -> None:

@@ -25,11 +25,10 @@ from tests.support.running import ROOT
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
+VARIANTS = ("client", "torch", "otel", "heic")
 WANTED = {
     "": PROJECT["dependencies"],
-    "torch": PROJECT["dependencies"] + PROJECT["optional-dependencies"]["torch"],
-    "otel": PROJECT["dependencies"] + PROJECT["optional-dependencies"]["otel"],
-    "heic": PROJECT["dependencies"] + PROJECT["optional-dependencies"]["heic"],
+    **{name: PROJECT["dependencies"] + PROJECT["optional-dependencies"][name] for name in VARIANTS},
     "build": PYPROJECT["dependency-groups"]["build"],
 }
 TARGETS = [
@@ -72,7 +71,7 @@ def test_a_lock_has_nothing_else(name: str) -> None:
     assert all(pin.hashes for pin in pins)
 
 
-@pytest.mark.parametrize("variant", ["torch", "otel", "heic"])
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_a_variant_only_adds_packages(variant: str) -> None:
     """Packages in both locks have the same version."""
     for target in TARGETS:

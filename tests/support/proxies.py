@@ -3,6 +3,7 @@
 import http.client
 import itertools
 import shutil
+import ssl
 import subprocess
 import time
 from collections import Counter
@@ -115,26 +116,28 @@ def behind(name: str, backend: str, folder: Path, idle_s: float = 60) -> Iterato
 
 
 @contextmanager
-def run_proxy(name: str, arguments: list[str], health_url: str, folder: Path) -> Iterator[None]:
-    """Run a proxy as soon as it answers 200 at ``health_url``."""
+def run_proxy(
+    name: str, arguments: list[str], health_url: str, folder: Path, verify: ssl.SSLContext | bool = True
+) -> Iterator[None]:
+    """Run a proxy as soon as it answers 200 at ``health_url``, whose certificate must be one that ``verify`` trusts."""
     command = [str(find_command(name)), *arguments]
     environment = {"HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
     with (folder / "proxy.log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
-        wait_until_it_answers(health_url, folder / "proxy.log")
+        wait_until_it_answers(health_url, folder / "proxy.log", verify)
         yield
     finally:
         process.terminate()
         process.wait(timeout=20)
 
 
-def wait_until_it_answers(url: str, log: Path) -> None:
+def wait_until_it_answers(url: str, log: Path, verify: ssl.SSLContext | bool) -> None:
     """Wait until a URL answers 200."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         try:
-            if httpx.get(url).status_code == httpx.codes.OK:
+            if httpx.get(url, verify=verify).status_code == httpx.codes.OK:
                 return
         except httpx.TransportError:
             pass

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.installation import python_command
 from training.commands.options import Subparsers, add_command
 from training.commands.output import add_output, check_output, parse_version
 
@@ -48,6 +49,6 @@ def export_and_print(trained: Run, training: Digits, held_out: HeldOut | None, o
 
     console.print("Exporting: graph, quantisation, calibration, golden digits…")
     model = export_run(trained, training, held_out, output, parse_version(output), force)
-    console.print(f"Wrote {output}. Serve it: DIGITS_MODEL={output} python -m app serve")
+    console.print(f"Wrote {output}. Serve it: DIGITS_MODEL={output} {python_command()} -m app serve")
     if held_out:
         print_held_out(model.manifest.metrics["held_out"])

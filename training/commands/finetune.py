@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from app.installation import python_command
 from training.commands.options import Subparsers, add_command, add_seed
 from training.commands.output import add_output, check_output, parse_version
 from training.commands.values import whole_number
@@ -104,7 +105,7 @@ def finetune_and_print(arguments: argparse.Namespace, name: str, version: str, c
     metrics = new_model.manifest.metrics["own"]
     console.print(
         f"It reads {metrics['after']:.2%} of your {metrics['digits']} held-out digits correctly; before, "
-        f"{metrics['before']:.2%}.\nWrote {output}. Serve it: DIGITS_MODEL={output} python -m app serve"
+        f"{metrics['before']:.2%}.\nWrote {output}. Serve it: DIGITS_MODEL={output} {python_command()} -m app serve"
     )
     for network, entry in new_model.manifest.networks.items():
         if entry.precision == "fp32":

@@ -3,7 +3,6 @@
 A test server runs in its own thread and records what it receives. The tests compare that with what bench reports.
 """
 
-import argparse
 import asyncio
 import base64
 import contextlib
@@ -25,11 +24,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.cli.bench import PICTURE_COUNT, add_parser
+from app.__main__ import main
+from app.cli.bench import PICTURE_COUNT
 from app.cli.bench_report import format_table, summarize
 from app.cli.bench_requests import sample_pictures
 from app.cli.load_generator import Load, Tally, plan_starts
 from app.inference.engines import Engine
+from app.installation import python_command
 from tests.support.running import Server
 
 CLOSE = b""  # close the connection instead of answering
@@ -105,11 +106,7 @@ def serving(answer: Callable[[int], bytes]) -> Iterator[RecordingServer]:
 
 def bench(*arguments: str) -> int:
     """Run bench in this process. Return its exit status."""
-    parser = argparse.ArgumentParser()
-    add_parser(parser.add_subparsers())
-    values = parser.parse_args(["bench", *arguments])
-    status: int = values.run(values)
-    return status
+    return main(["bench", *arguments])
 
 
 Measure = Callable[..., tuple[int, dict[str, Any]]]
@@ -314,7 +311,7 @@ def test_the_sample_pictures_differ_and_stay_readable(engine: Engine, digits: li
 
 
 def test_without_a_service_one_line_says_how_to_start_it(capsys: pytest.CaptureFixture[str]) -> None:
-    """The error names the address, and the command that starts the service there."""
+    """The error names the address, and the command that starts the service there with this Python."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -322,8 +319,8 @@ def test_without_a_service_one_line_says_how_to_start_it(capsys: pytest.CaptureF
     printed = capsys.readouterr()
     assert (status, printed.out) == (1, "")
     assert printed.err == (
-        f"digitserve: nothing listens at http://127.0.0.1:{port}; "
-        f"to start the service: digitserve serve --port {port}\n"
+        f"digitserve: no connection to http://127.0.0.1:{port}: Connection refused. "
+        f"To start the service there: {python_command()} -m app serve --port {port}\n"
     )
 
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from pathlib import Path
@@ -27,6 +28,7 @@ from app.cli.client import connect
 from app.cli.image_files import find_image_files
 from app.cli.results import Outcome
 from app.errors import ServiceError
+from app.installation import install_command, python_command
 from tests.support.faulty_proxy import Action, Cut, ProxiedPost, Reply, Slow, run_proxy
 from tests.support.pictures import Grey, encode, make_page, png
 from tests.support.ports import free_port
@@ -119,7 +121,13 @@ def test_a_folder_is_read_the_same_with_and_without_a_service(folder: Path, serv
     assert [list(row) for row in rows[100:103]] == [["file", "error"]] * 3
     assert rows[102]["error"] == "No such file or directory"
     assert rows[299]["reason"] == "blank"
-    assert remote.stderr == local.stderr == "digitserve: 3 of 300 could not be read; see the error field\n"
+    assert remote.stderr == local.stderr
+    refused = Counter(row["reason"] for row in rows if row.get("reason"))
+    reasons = ", ".join(f"{refused[name]} {name}" for name in sorted(refused))
+    assert remote.stderr == (
+        f"digitserve: 297 of 300 files read: {297 - refused.total()} accepted, {reasons}. "
+        "3 could not be read; see the error field\n"
+    )
 
 
 def test_csv_and_json_say_the_same(complete: dict[str, bytes]) -> None:
@@ -139,7 +147,11 @@ def test_text_output_is_the_same_with_and_without_a_service(digits: Digits, tmp_
     local, remote = (run_main("predict", *url, str(tmp_path), "missing") for url in ((), ("--url", server.url)))
     assert remote.stdout == local.stdout
     assert remote.stdout.count("\n") == 20
-    assert remote.stderr == local.stderr == "missing: No such file or directory\n"
+    assert remote.stderr == local.stderr
+    assert remote.stderr.splitlines() == [
+        "missing: No such file or directory",
+        "digitserve: 20 of 21 files read: 20 accepted. 1 could not be read",
+    ]
     assert remote.returncode == local.returncode == 1
     assert run_main("predict", "--url", server.url, str(tmp_path / "0.png")).returncode == 0
 
@@ -392,6 +404,9 @@ def test_a_run_without_a_service_can_be_resumed_too(folder: Path, tmp_path: Path
     output.write_bytes(whole.read_bytes()[:5000])
     done = run_main("predict", "--output", str(output), "--resume", str(folder))
     assert (done.returncode, done.stdout) == (1, "")
+    summary, where = done.stderr.splitlines()
+    assert summary.startswith("digitserve: 297 of 300 files read: ")
+    assert where == f"digitserve: the results are in {output}"
     assert output.read_bytes() == whole.read_bytes()
 
 
@@ -455,7 +470,8 @@ def test_a_terminal_shows_a_progress_bar(folder: Path, server: Server, tmp_path:
     os.close(controller)
     assert re.search(rb"\r\[#+ +\] (64|128) of 300  [\d,]+/s", seen)
     assert b"503 Service Unavailable; trying again in 1." in seen
-    assert seen.endswith(b"\r\x1b[Kdigitserve: 3 of 300 could not be read; see the error field\r\n")
+    _, _, summary = seen.rpartition(b"\r\x1b[K")
+    assert summary.startswith(b"digitserve: 297 of 300 files read: ")
 
 
 def read_terminal(controller: int) -> bytes:
@@ -480,11 +496,15 @@ def test_the_reader_of_the_output_may_stop_early(folder: Path, server: Server) -
 
 
 def test_without_a_listening_service_the_run_ends_at_once(seven_png: Path) -> None:
-    """The error is one line."""
-    url = f"http://127.0.0.1:{free_port()}"
+    """The error is one line, with the command that starts the service there with this Python."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
     done = run_main("predict", "--url", url, str(seven_png))
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"digitserve: no connection to {url}: All connection attempts failed\n"
+    assert done.stderr == (
+        f"digitserve: no connection to {url}: All connection attempts failed. "
+        f"To start the service there: {python_command()} -m app serve --port {port}\n"
+    )
 
 
 def test_another_service_is_refused(seven_png: Path, server: Server) -> None:
@@ -515,7 +535,7 @@ def test_without_httpx_one_line_says_what_to_install(seven_png: Path) -> None:
             text=True,
             check=False,
         )
-        error = "digitserve: --url needs httpx: pip install 'digitserve[client]'\n" if status else ""
+        error = f"digitserve: --url needs httpx: {install_command('client')}\n" if status else ""
         assert (done.returncode, done.stderr) == (status, error)
 
 

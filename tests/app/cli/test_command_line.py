@@ -1,4 +1,4 @@
-"""The command line without a service: predict, info and --help."""
+"""The command line without a service: predict and info."""
 
 import json
 import subprocess
@@ -9,8 +9,8 @@ import httpx
 import numpy as np
 import pytest
 
-from app.__main__ import main
-from app.settings import Settings
+from app.imaging import formats
+from app.installation import install_command
 from tests.support.pictures import Grey, make_page, png
 from tests.support.running import ROOT, Server, clean_environment, run_app, run_main
 
@@ -84,6 +84,55 @@ def test_predict_reports_a_blank_picture(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'blank.png'}: nothing (blank)\n")
 
 
+def test_no_reading_is_shown_as_certain() -> None:
+    """A confidence that would be rounded to 100 % is shown as 99.99 %, because no reading is certain."""
+    done = run_main("predict", str(ROOT / "docs" / "images" / "seven.png"))
+    assert done.stdout.endswith(": 7  99.99%\n")
+
+
+def test_a_folder_ends_with_a_summary(files: list[Path], tmp_path: Path) -> None:
+    """It says how many files were read, accepted and refused for which reason, and where the results are."""
+    folder = files[0].parent
+    (folder / "blank.png").write_bytes(png(np.zeros((28, 28), np.uint8)))
+    done = run_main("predict", str(folder))
+    assert done.stderr == "digitserve: 21 of 21 files read: 20 accepted, 1 blank\n"
+    output = tmp_path / "digits.csv"
+    for more in ((), ("--resume",)):  # a run that has nothing left to do counts what is there
+        done = run_main("predict", "--output", str(output), *more, str(folder))
+        assert (done.returncode, done.stdout) == (0, "")
+        assert done.stderr.splitlines() == [
+            "digitserve: 21 of 21 files read: 20 accepted, 1 blank",
+            f"digitserve: the results are in {output}",
+        ]
+
+
+def test_a_dash_means_standard_input(seven_png: Path, server: Server) -> None:
+    """The picture comes through a pipe, with and without a service. Its name in the results is the dash."""
+    for url in ([], ["--url", server.url]):
+        for arguments, data, status, printed in (
+            (["-"], seven_png.read_bytes(), 0, "-: 7  99.9"),
+            (["--json", "-"], b"no picture", 1, '{"file": "-", "error": "The file is not an image'),
+        ):
+            done = subprocess.run(
+                [sys.executable, "-m", "app", "predict", *url, *arguments],
+                cwd=ROOT,
+                env=clean_environment(),
+                input=data,
+                capture_output=True,
+                check=False,
+            )
+            assert (done.returncode, done.stdout.decode()[: len(printed)]) == (status, printed), done.stderr
+
+
+def test_a_missing_extra_comes_with_the_command_that_adds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A HEIC file without the extra has an error with the command for this installation."""
+    monkeypatch.setattr(formats, "is_extra_installed", lambda: False)
+    file = tmp_path / "photo.heic"
+    file.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    done = run_main("predict", str(file))
+    assert done.stderr.endswith(f"it needs the extra heic. Here: {install_command('heic')}\n")
+
+
 def test_info_prints_the_answer_of_the_service(server: Server) -> None:
     """It prints the same object as GET /info."""
     done = run_main("info")
@@ -97,37 +146,3 @@ def test_a_missing_model_is_an_error_of_one_line() -> None:
     assert done.stderr.splitlines() == [
         "digitserve: /nowhere/manifest.json: model folder not found (manifest.json is missing)"
     ]
-
-
-def test_help_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
-    """serve --help lists each flag with its environment variable and its default."""
-    with pytest.raises(SystemExit) as caught:
-        main(["serve", "--help"])
-    assert caught.value.code == 0
-    text = " ".join(capsys.readouterr().out.split())
-    for name in Settings.model_fields:
-        assert f"--{name.replace('_', '-')} VALUE" in text
-        assert f"[DIGITS_{name.upper()}" in text
-
-
-def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
-    """--help works for each command, and --version prints the version."""
-    for arguments in (["--help"], ["predict", "--help"], ["bench", "--help"], ["info", "--help"], ["--version"]):
-        with pytest.raises(SystemExit) as caught:
-            main(arguments)
-        assert caught.value.code == 0
-    assert "digitserve 0.1.0" in capsys.readouterr().out
-
-
-def test_help_imports_nothing_heavy() -> None:
-    """--help needs none of the libraries that serve or read, so it is fast."""
-    script = (
-        "import sys\n"
-        "from app.__main__ import make_parser\n"
-        "make_parser().format_help()\n"
-        "print(*{'cv2', 'fastapi', 'httptools', 'httpx', 'numpy', 'onnxruntime', 'PIL', 'uvicorn'} & set(sys.modules))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "\n"

@@ -16,6 +16,7 @@ import pytest
 
 from app.http.middleware.request_log import RequestLog
 from app.http.middleware.tracing import Tracing
+from app.installation import install_command
 from app.main import create_app
 from app.observability.tracing import open_provider, read_exporter_names
 from app.settings import Settings
@@ -72,7 +73,7 @@ print(open_provider())
         check=True,
     )
     assert done.stdout == "None\n"
-    assert "pip install 'digitserve[otel]'" in done.stderr
+    assert f"the extra otel: {install_command('otel')}" in done.stderr
 
 
 class Collector(ThreadingHTTPServer):

@@ -73,18 +73,6 @@ def test_every_interface_means_ipv6_and_ipv4(tmp_path: Path, host: str, workers:
     assert clients == {"127.0.0.1", "::1"}
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_port_in_use_is_an_error_of_one_line(workers: str) -> None:
-    """It comes before a model is loaded, and there is no traceback."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        done = run_app("serve", "--port", str(port), "--workers", workers)
-    assert done.returncode == 3
-    assert done.stderr.splitlines() == [f"digitserve: cannot listen on 127.0.0.1 port {port}: Address already in use"]
-
-
 def test_an_unknown_host_is_an_error_of_one_line() -> None:
     """Such as a name that nobody can resolve."""
     done = run_app("serve", "--host", "host.invalid", "--port", "0")

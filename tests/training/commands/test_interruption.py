@@ -85,7 +85,7 @@ def test_without_torch_a_command_says_what_to_install(name: str, tmp_path: Path)
     done = run_script(WITHOUT_TORCH, name, tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith("training: this needs the package ")
-    assert "pip install -e '.[torch,train]'" in done.stderr
+    assert f"-m pip install -e '{ROOT}[torch,train]'" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
