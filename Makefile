@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test-fast test coverage check format lock screenshots fuzz soak bench bench-startup bench-networks \
-	bench-pictures bench-explain bench-fairness bench-growth bench-proxies clean
+	bench-pictures bench-explain bench-fairness bench-growth bench-proxies kubernetes clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,7 +38,7 @@ check: $(DEV)  ## run ruff, mypy, import-linter, hadolint, schema checks, and an
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-cache
-	@$(VENV)/bin/hadolint --failure-threshold style Dockerfile
+	@$(VENV)/bin/hadolint --failure-threshold style Dockerfile deploy/kubernetes/model.Dockerfile
 	@$(SCHEMA) vendor.github-workflows .github/workflows/ci.yml
 	@$(SCHEMA) vendor.dependabot .github/dependabot.yml
 	@$(SCHEMA) vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/feature.yml
@@ -96,6 +96,10 @@ bench-growth: $(DEV)  ## measure how cost grows with connections and digits per 
 
 bench-proxies: $(DEV)  ## send pictures, and attempts to smuggle requests, through nginx, HAProxy and Caddy
 	@$(VENV)/bin/python -m benchmarks.proxies
+
+kubernetes: $(DEV)  ## check the Kubernetes manifests, and run them as pods that are killed, drained and rolled under load
+	@$(VENV)/bin/python -m pytest tests/deploy/kubernetes
+	@$(VENV)/bin/python -m benchmarks.failover
 
 clean:  ## remove the virtual environment and all caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist *.egg-info .coverage

@@ -1,9 +1,7 @@
 """The container image: built, and run as an unprivileged user on a read-only file system."""
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -17,46 +15,22 @@ from packaging.utils import canonicalize_name
 
 from app.inference.model_folder import ModelFolder
 from supply import lock
+from tests.support.container_image import build_image, find_missing, run_buildah
 from tests.support.pictures import Grey, png
 from tests.support.ports import free_port
-from tests.support.running import ROOT
 
 pytestmark = [pytest.mark.container, pytest.mark.slow]
 
-BASE = "docker.io/library/python:3.13-slim-trixie"
-IMAGE = "localhost/digitserve-test"
-ENVIRONMENT = {**os.environ, "BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "vfs"}
 MAX_IMAGE_BYTES = 560_000_000
-
-
-def run_buildah(*arguments: str) -> str:
-    """Run buildah and return its output."""
-    done = subprocess.run(
-        ["buildah", *arguments], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=500, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout.strip()
-
-
-def find_missing() -> str | None:
-    """Return what this machine lacks to build an image, or None."""
-    if shutil.which("buildah") is None:
-        return "buildah is not installed (Debian: apt install buildah)"
-    if os.geteuid() != 0:
-        return "building without a daemon needs root"
-    done = subprocess.run(["buildah", "images", "-q", BASE], env=ENVIRONMENT, capture_output=True, check=False)
-    return f"the base image {BASE} is missing, and tests do not download it" if done.returncode else None
 
 
 @pytest.fixture(scope="module")
 def container() -> Iterator[str]:
     if reason := find_missing():
         pytest.skip(reason)
-    run_buildah("bud", "--pull-never", "--format", "docker", "-t", IMAGE, ".")
-    name = run_buildah("from", "--pull-never", IMAGE)
+    name = run_buildah("from", "--pull-never", build_image())
     yield name
     run_buildah("rm", name)
-    run_buildah("rmi", IMAGE)
 
 
 @contextmanager
@@ -94,10 +68,8 @@ def test_the_image_is_configured_and_small(container: str) -> None:
     assert list(config["ExposedPorts"]) == ["8000/tcp"]
     assert config["StopSignal"] == "SIGTERM"
     assert "health_check" in docker["Healthcheck"]["Test"][-1]
-    sizes = {
-        image["names"][0]: image["size"] for image in json.loads(run_buildah("images", "--json")) if image.get("names")
-    }
-    number, unit = sizes[f"{IMAGE}:latest"].split()
+    (image,) = json.loads(run_buildah("images", "--json", inspected["FromImage"]))
+    number, unit = image["size"].split()
     assert float(number) * {"MB": 10**6, "GB": 10**9}[unit] <= MAX_IMAGE_BYTES
     code = "import importlib.util as u, sys; sys.exit(any(map(u.find_spec, ['torch', 'pip', 'pytest', 'matplotlib'])))"
     run_buildah("run", container, "--", "/opt/venv/bin/python", "-c", code)
