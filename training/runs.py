@@ -1,5 +1,6 @@
 """A training run, and the checkpoint that stores it."""
 
+import hashlib
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, Literal
 import torch
 
 from app.inference.networks import Network, build_network
+from training.data.mnist import Digits
 from training.errors import RunError
 from training.recipes import Recipe, from_dict
 
@@ -37,6 +39,7 @@ class Run:
     network: Network
     history: list[Epoch] = field(default_factory=list)
     seconds: float = 0.0
+    origin: str = ""  # see hash_origin
 
     @property
     def finished(self) -> bool:
@@ -49,6 +52,15 @@ class Run:
         return list(dict.fromkeys(epoch.arithmetic for epoch in self.history if epoch.arithmetic))
 
 
+def hash_origin(network: Network, digits: Digits) -> str:
+    """Return a hash of the weights that a run starts from and of the digits that it trains on."""
+    parts = (*network.state_dict().values(), digits.images, digits.labels)
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def save_checkpoint(path: Path, run: Run, network: Network, optimizer: torch.optim.SGD) -> None:
     """Write a run to a checkpoint. Until it is complete, the one before stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,6 +69,7 @@ def save_checkpoint(path: Path, run: Run, network: Network, optimizer: torch.opt
         {
             "recipe": asdict(run.recipe),
             "seed": run.seed,
+            "origin": run.origin,
             "seconds": run.seconds,
             "history": [asdict(epoch) for epoch in run.history],
             "kept": run.network.state_dict(),
@@ -85,12 +98,17 @@ def restore_checkpoint(path: Path, run: Run, network: Network, optimizer: torch.
     """Set a run, its live network and its optimiser to the state in a checkpoint.
 
     Raises:
-        RunError: There is no checkpoint, or it is from another recipe or seed.
+        RunError: There is no checkpoint, or it is from another recipe or seed, or from other digits or weights.
     """
     state = read_checkpoint(path)
     if (state["recipe"], state["seed"]) != (asdict(run.recipe), run.seed):
         raise RunError(
             f"{path} is from another recipe or seed. Use that recipe and seed, or start again without --resume."
+        )
+    if state.get("origin") != run.origin:
+        raise RunError(
+            f"{path} is from a run with other digits or other initial weights. Use those, or start again without "
+            "--resume."
         )
     network.load_state_dict(state["live"])
     run.network.load_state_dict(state["kept"])
@@ -110,7 +128,8 @@ def load_checkpoint(path: Path) -> Run:
     network = build_network(recipe.architecture, recipe.config)
     network.load_state_dict(state["kept"])
     network.eval()
-    return Run(recipe, state["seed"], network, [Epoch(**epoch) for epoch in state["history"]], state["seconds"])
+    history = [Epoch(**epoch) for epoch in state["history"]]
+    return Run(recipe, state["seed"], network, history, state["seconds"])
 
 
 def find_interrupted_run(folder: Path, resume: bool) -> None:

@@ -23,7 +23,7 @@ from training.augmentation.variants import make_variants
 from training.data.mnist import Digits
 from training.errors import RunError
 from training.recipes import Recipe
-from training.runs import Arithmetic, Epoch, Run, restore_checkpoint, save_checkpoint
+from training.runs import Arithmetic, Epoch, Run, hash_origin, restore_checkpoint, save_checkpoint
 
 WARM_UP = 0.2  # share of a one-cycle run over which the learning rate rises
 TEACHER_SHARE = 0.5  # of the target; the rest is the label
@@ -222,7 +222,7 @@ def fit(
         teacher: A network whose answers are half of the target, if the recipe names its teachers.
 
     Raises:
-        RunError: The checkpoint is from another recipe or seed.
+        RunError: The checkpoint is from another recipe or seed, or from other digits or weights.
         KeyboardInterrupt: The run was interrupted. The checkpoint has the last complete epoch.
     """
     device = device or torch.device("cpu")
@@ -237,7 +237,7 @@ def fit(
     network = network.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
     average = copy.deepcopy(network) if recipe.ema else network
     optimizer = make_optimizer(network, recipe)
-    run = Run(recipe, seed, average)
+    run = Run(recipe, seed, average, origin=hash_origin(network, digits))
     if resume and checkpoint:
         restore_checkpoint(checkpoint, run, network, optimizer)
         for past in run.history:

@@ -28,7 +28,8 @@ MANIFEST = "manifest.json"
 
 EngineName = Literal["onnxruntime", "torch"]
 CASCADE = ("fast", "careful")  # the names of the two networks of a cascade
-FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # cannot leave the folder
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # of a model or a file; it cannot leave the folder
+FileName = Annotated[str, StringConstraints(pattern=f"^{NAME}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from app.inference.networks import Network
+from app.inference.networks import Network, build_network
 from tests.support.small_training import SMALL, vary, write_small_mnist
 from training.data.mnist import Digits, hold_out, load
 from training.errors import RunError
@@ -201,6 +201,21 @@ def test_another_run_s_checkpoint_is_refused(parts: tuple[Digits, Digits], tmp_p
     for recipe, seed in ((vary(epochs=1, batch=50), 0), (vary(epochs=1, teachers=("other",)), 0), (vary(epochs=1), 1)):
         with pytest.raises(RunError, match="another recipe or seed"):
             fit(recipe, *parts, seed=seed, checkpoint=checkpoint, resume=True)
+
+
+@pytest.mark.training
+@pytest.mark.parametrize("other", ["digits", "weights"])
+def test_a_checkpoint_of_other_digits_or_weights_is_refused(
+    other: str, parts: tuple[Digits, Digits], tmp_path: Path
+) -> None:
+    """Resuming on other digits, or from another network, is an error: the result would be neither run's."""
+    checkpoint, (digits, held_out) = tmp_path / "checkpoint.pt", parts
+    recipe = vary(epochs=1)
+    fit(recipe, digits, held_out, checkpoint=checkpoint)
+    start = build_network(recipe.architecture, recipe.config) if other == "weights" else None
+    reordered = digits.take(torch.arange(len(digits)).flip(0)) if other == "digits" else digits
+    with pytest.raises(RunError, match="other digits or other initial weights"):
+        fit(recipe, reordered, held_out, checkpoint=checkpoint, resume=True, start=start)
 
 
 @pytest.mark.training

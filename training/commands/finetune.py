@@ -12,8 +12,6 @@ from training.commands.values import whole_number
 from training.errors import ExportError
 from training.recipes import FAST, FINETUNE_EPOCHS
 
-MODEL_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # as in a manifest
-
 
 def add_parser(commands: Subparsers) -> None:
     """Add the command."""
@@ -39,9 +37,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Fine-tune the model, and print its accuracy on your held-out digits before and after."""
     output: Path = arguments.output
     check_output(output, arguments.force)
+    from app.inference.model_folder import NAME
+
     version = parse_version(output)
     name = output.name.removesuffix(f"-{version}")
-    if not re.fullmatch(MODEL_NAME, name):
+    if not re.fullmatch(NAME, name):
         raise ExportError(f"--output {output}: a model's name has only the letters a to z, digits, '.', '_' and '-'.")
 
     from training.console import console

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from training.commands.options import Subparsers, add_command
+from training.errors import ExportError
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -25,7 +26,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def write_card_and_print(folder: Path, data_dir: Path) -> None:
-    """Write a model's card and plots into its folder."""
+    """Write a model's card and plots into its folder.
+
+    Raises:
+        ExportError: The manifest lacks something that the card says. Earlier versions of this package wrote such ones.
+    """
     from app.inference import model_folder
     from training.console import console
     from training.data import mnist
@@ -35,6 +40,10 @@ def write_card_and_print(folder: Path, data_dir: Path) -> None:
     digits = None
     if "test" in model.manifest.metrics:
         digits = mnist.load(data_dir, "test")
-    elif count := model.manifest.training["data"]["held_out"].get("mnist"):
+    elif count := model.manifest.training.get("data", {}).get("held_out", {}).get("mnist"):
         _, digits = mnist.hold_out(mnist.load(data_dir, "train"), count)
-    console.print(f"Wrote {write_card(model, digits)}.")
+    try:
+        card = write_card(model, digits)
+    except KeyError as error:
+        raise ExportError(f"{folder}: the manifest is from an earlier version, and has no {error}.") from None
+    console.print(f"Wrote {card}.")

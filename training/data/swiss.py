@@ -48,7 +48,7 @@ def load(data_dir: Path, writers: Collection[str]) -> Digits:
     Scans in which the service sees no ink, or several digits, are left out: no network's answer to them counts.
 
     Raises:
-        DataError: The file is missing.
+        DataError: The file is missing, or has no digits of these writers.
     """
     pixels, labels = [], []
     for _, digit, file in read_scans(data_dir, writers):
@@ -56,4 +56,6 @@ def load(data_dir: Path, writers: Collection[str]) -> Digits:
         if not picture.blank and not picture.several:
             pixels.append(picture.pixels)
             labels.append(digit)
+    if not pixels:
+        raise DataError(f"{data_dir / SCANS} has no digits of the writers {', '.join(writers)}.")
     return Digits(torch.from_numpy(np.stack(pixels)), torch.tensor(labels))

@@ -51,3 +51,10 @@ def test_a_missing_collection_is_named(tmp_path: Path) -> None:
     """The error says which file is missing, and which collection it is."""
     with pytest.raises(DataError, match=r"swiss/scans\.zip is missing.*kensanata/numbers"):
         load(tmp_path, TRAINING_WRITERS)
+
+
+def test_a_collection_without_digits_of_the_writers_is_an_error(tmp_path: Path) -> None:
+    """The error names the file and the writers."""
+    write_scans(tmp_path, {"0001_CH4M/1/number-9.png": "17"})
+    with pytest.raises(DataError, match=r"scans\.zip has no digits of the writers 0001"):
+        load(tmp_path, TRAINING_WRITERS)
