@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from tests.support.running import ROOT, Server, clean_environment
 
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 TOOLS = {"java": "openjdk-17-jdk-headless", "go": "golang-go"}  # and the Debian package of each
-DIGITSERVE = f"#!{sys.executable}\nimport sys\nfrom app.__main__ import main\nsys.exit(main())\n"
 
 
 def find_commands() -> Sequence[object]:
@@ -35,18 +33,6 @@ def find_commands() -> Sequence[object]:
             name = f"{page.relative_to(ROOT)}-{number}"
             found.append(pytest.param(commands, marks=skip, id=name))
     return found
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A folder in which the commands work as in a checkout, and what they write is not in the repository."""
-    (tmp_path / "docs").symlink_to(ROOT / "docs")
-    scripts = tmp_path / ".venv" / "bin"
-    scripts.mkdir(parents=True)
-    for name, text in (("python", f'#!/bin/sh\nexec {sys.executable} "$@"\n'), ("digitserve", DIGITSERVE)):
-        (scripts / name).write_text(text)
-        (scripts / name).chmod(0o755)
-    return tmp_path
 
 
 @pytest.mark.parametrize("commands", find_commands())

@@ -76,12 +76,12 @@ def on_pad(page: Page, points: Points) -> list[tuple[float, float]]:
     return [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
 
 
-def draw(page: Page, points: Points = SEVEN, lift: bool = True) -> None:
-    """Draw a stroke on the front page's pad with the mouse."""
+def draw(page: Page, points: Points = SEVEN, lift: bool = True, steps: int = 6) -> None:
+    """Draw a stroke on the front page's pad with the mouse, which moves in some steps from point to point."""
     first, *rest = on_pad(page, points)
     page.mouse.move(*first)
     page.mouse.down()
     for point in rest:
-        page.mouse.move(*point, steps=6)
+        page.mouse.move(*point, steps=steps)
     if lift:
         page.mouse.up()

@@ -1,19 +1,27 @@
-// Draws the evidence for a digit: orange where a pixel supports it, blue where a pixel counts against it. People with
-// any common colour blindness can tell the two apart.
+// Draws the strongest evidence for a digit: orange where a pixel supports it, blue where a pixel counts against it.
+// People with any common colour blindness can tell the two apart.
 
 const FOR = [255, 140, 26];
 const AGAINST = [64, 156, 255];
 const SIDE = 28;
+const STRONGEST = 50; // pixels to draw: nearly every pixel speaks for a clear digit, and so all of them say nothing
+const OPACITY = { strongest: 0.85, weakest: 0.4 }; // of these pixels; the ink below stays visible
 const INK = 64; // pixels of the preview that are lighter are ink
 
-// Returns a canvas of 28x28 with the evidence, 28 rows of 28 numbers in [-1, 1]. No evidence is transparent.
+// Returns a canvas of 28x28 with the evidence, 28 rows of 28 numbers in [-1, 1]. All but the strongest are transparent.
 export function drawEvidence(evidence) {
   const canvas = document.createElement("canvas");
   canvas.width = canvas.height = SIDE;
   const context = canvas.getContext("2d");
   const map = context.createImageData(SIDE, SIDE);
-  evidence.flat().forEach((value, index) => {
-    map.data.set([...(value > 0 ? FOR : AGAINST), 230 * Math.min(1, Math.abs(value))], 4 * index);
+  const values = evidence.flat();
+  const magnitudes = values.map(Math.abs).sort((one, other) => other - one);
+  const [strongest, weakest] = [magnitudes[0], magnitudes[STRONGEST - 1]];
+  values.forEach((value, index) => {
+    if (value === 0 || Math.abs(value) < weakest) return;
+    const weakness = (strongest - Math.abs(value)) / (strongest - weakest || 1);
+    const opacity = OPACITY.strongest + weakness * (OPACITY.weakest - OPACITY.strongest);
+    map.data.set([...(value > 0 ? FOR : AGAINST), 255 * opacity], 4 * index);
   });
   context.putImageData(map, 0, 0);
   return canvas;

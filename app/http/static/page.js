@@ -74,6 +74,7 @@ async function showEvidence(signal, isCurrent) {
   const { answer: explained } = await service.post(path, JSON.stringify({ image: shown.preview }), signal);
   if (!isCurrent()) return;
   element("legend").hidden = false;
+  element("no-digit").hidden = shown.reason !== "not_a_digit";
   pad.cover(drawEvidence(explained.evidence), locatePreview(shown.input, element("preview")));
 }
 

@@ -12,6 +12,7 @@ export class Trouble {
   #retry; // reads the pad's content again
   #overloaded = 0; // retries in a row after a 503
   #unreachable = 0; // retries in a row without any answer
+  #isUnreachable = false;
   #timer = null;
 
   // dismiss: called when the user closes the panel.
@@ -26,7 +27,7 @@ export class Trouble {
       dismiss();
     });
     addEventListener("online", () => {
-      if (this.#unreachable) this.#retry();
+      if (this.#isUnreachable) this.#retry();
     });
   }
 
@@ -44,14 +45,17 @@ export class Trouble {
     element("trouble-id").textContent = shown.requestId && `Request ${shown.requestId}`;
     element("key-form").hidden = shown.status !== 401;
     element("again").hidden = !shown.canRetry;
+    this.#isUnreachable = Boolean(shown.isUnreachable);
     if (shown.status === 503) this.#retryWhenIdle(shown.retryAfter);
-    if (shown.isUnreachable) this.#schedule(Math.min(MAX_PAUSE_S, FIRST_PAUSE_S * 2 ** this.#unreachable++));
+    if (shown.isUnreachable)
+      this.#schedule(Math.min(MAX_PAUSE_S, FIRST_PAUSE_S * 2 ** this.#unreachable), () => (this.#unreachable += 1));
   }
 
   // Hides the panel and forgets the retries: the user acted, or there is an answer.
   hide() {
     clearTimeout(this.#timer);
     this.#overloaded = this.#unreachable = 0;
+    this.#isUnreachable = false;
     element("trouble").hidden = element("key-form").hidden = element("again").hidden = true;
   }
 
@@ -61,13 +65,16 @@ export class Trouble {
       element("trouble-advice").textContent = "The service is still overloaded. Try again in a minute.";
       return;
     }
-    this.#overloaded += 1;
     element("trouble-advice").textContent = `Trying again in ${seconds} s.`;
-    this.#schedule(seconds);
+    this.#schedule(seconds, () => (this.#overloaded += 1));
   }
 
-  #schedule(seconds) {
+  // count: counts the retry when it begins. Requests that fail because the user goes on drawing are no retries.
+  #schedule(seconds, count) {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(this.#retry, seconds * 1000);
+    this.#timer = setTimeout(() => {
+      count();
+      this.#retry();
+    }, seconds * 1000);
   }
 }
