@@ -13,7 +13,7 @@ PIP_INSTALL = $(VENV)/bin/python -m pip install $(shell test -t 2 || echo -q)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test-fast test coverage check format lock screenshots fuzz soak bench bench-startup bench-networks \
+.PHONY: help serve test-fast test test-long coverage check format lock screenshots fuzz soak bench bench-startup bench-networks \
 	bench-pictures bench-explain bench-fairness bench-growth bench-proxies kubernetes clean
 
 help:  ## show this list
@@ -26,9 +26,12 @@ test-fast: $(TEST)  ## run the quick tests of the service, without torch
 	@$(VENV)/bin/python -m pytest tests/app $(PARALLEL) -m "not slow and not serial and not browser and not fuzz"
 
 # Each file runs in one process, in the order of the collection. Tests that measure times run alone afterwards.
-test: $(DEV)  ## run all tests (JOBS=2 processes at a time)
-	@$(VENV)/bin/python -m pytest $(PARALLEL) -m "not serial"
-	@$(VENV)/bin/python -m pytest -m serial
+test: $(DEV)  ## run all tests but the long ones (JOBS=2 processes at a time)
+	@$(VENV)/bin/python -m pytest $(PARALLEL) -m "not serial and not long"
+	@$(VENV)/bin/python -m pytest -m "serial and not long"
+
+test-long: $(DEV)  ## run the tests that take a minute or more: pods (need root, podman, runc, buildah, haproxy), training on corrections
+	@$(VENV)/bin/python -m pytest -m long
 
 coverage: $(DEV)  ## run all tests and measure branch coverage, including that of the processes they start
 	@$(VENV)/bin/python -m pytest --cov --cov-report=term-missing

@@ -21,7 +21,7 @@ from tests.support.running import ROOT
 
 KSERVE = "kserve==0.21.0"
 
-pytestmark = [pytest.mark.container, pytest.mark.slow, pytest.mark.serial]
+pytestmark = [pytest.mark.container, pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.fixture(scope="module", autouse=True)
