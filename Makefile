@@ -30,7 +30,7 @@ test: $(DEV)  ## run all tests but the long ones (JOBS=2 processes at a time)
 	@$(VENV)/bin/python -m pytest $(PARALLEL) -m "not serial and not long"
 	@$(VENV)/bin/python -m pytest -m "serial and not long"
 
-test-long: $(DEV)  ## run the tests that take a minute or more: pods (need root, podman, runc, buildah, haproxy), training on corrections
+test-long: $(DEV)  ## run the tests that take a minute or more: pods (need root, podman, runc, buildah, haproxy), fine-tuning
 	@$(VENV)/bin/python -m pytest -m long
 
 coverage: $(DEV)  ## run all tests and measure branch coverage, including that of the processes they start

@@ -189,6 +189,7 @@ def test_a_model_of_one_network_has_one_run(small_model: ModelFolder, released: 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.training
 def test_the_fast_network_adapts_to_usps(released: ModelFolder, data_dir: Path, tmp_path: Path) -> None:
     """From USPS's first 500 digits, the released fast network learns to read the rest about as well or better.
