@@ -58,7 +58,7 @@ pid, terminal = pty.fork()
 if not pid:
     os.execv(sys.executable, [sys.executable, "-m", "app", "serve", "--port", "0", *sys.argv[1:]])
 text = b""
-while b"running on" not in text:
+while b"is ready" not in text:
     text += os.read(terminal, 4096)
 print(pid)
 """
