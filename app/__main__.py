@@ -11,20 +11,20 @@ from app.installation import our_command
 
 
 def main(values: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status. Without arguments, print what there is."""
+    """Run a command and return its exit status. Without arguments, print the help."""
     try:
         try:
             return run((sys.argv[1:] if values is None else values) or ["--help"])
         finally:
-            if sys.stdout:  # now, because an error while Python ends could not be caught
+            if sys.stdout:  # now: nobody could catch an error while Python shuts down
                 sys.stdout.flush()
-    except BrokenPipeError:  # the reader of our output has closed it, so Python must not flush more into it
+    except BrokenPipeError:  # the reader has closed the pipe, so Python must not flush more into it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return INCOMPLETE
 
 
 def run(values: Sequence[str]) -> int:
-    """Run a command and return its exit status, or that of the error which ended it."""
+    """Run a command and return its exit status, or the exit status of the error that ended it."""
     parser, _ = make_parser(our_command())
     arguments = parser.parse_args(values)
     if arguments.command is None:

@@ -237,7 +237,7 @@ def fit(
     network = network.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
     average = copy.deepcopy(network) if recipe.ema else network
     optimizer = make_optimizer(network, recipe)
-    run = Run(recipe, seed, average, origin=hash_origin(network, digits))
+    run = Run(recipe, seed, average, origin=hash_origin(network, digits) if checkpoint else "")
     if resume and checkpoint:
         restore_checkpoint(checkpoint, run, network, optimizer)
         for past in run.history:

@@ -42,7 +42,7 @@ class Parser(argparse.ArgumentParser):
             load(self)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """Parse. An unknown argument is an error already here, in the parser that knows what it could have been."""
+        """Parse, and report an unknown argument here: this parser knows which names are similar."""
         self.load()
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:

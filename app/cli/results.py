@@ -31,7 +31,7 @@ class Outcome(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """That the answer was accepted, or else why not, or that there is none."""
+        """``accepted``, or the reason why the answer was not, or that the file could not be read."""
         if self.answer is None:
             return FAILED
         return str(self.answer.get("reason") or ACCEPTED)

@@ -25,7 +25,7 @@ def open_listeners(host: str, port: int) -> Iterator[list[socket.socket]]:
 
     Raises:
         PortInUseError: Another program listens on the port.
-        StartupError: This machine does not have the address, or the port is not for everyone.
+        StartupError: This machine does not have the address, or this user may not use the port.
     """
     host = host.removeprefix("[").removesuffix("]")
     where = f"{host} port {port}"

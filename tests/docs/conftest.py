@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.console_script import write_console_script
 from tests.support.running import ROOT
-
-DIGITSERVE = f"#!{sys.executable}\nimport sys\nfrom app.__main__ import main\nsys.exit(main())\n"
 
 
 @pytest.fixture
@@ -16,7 +15,7 @@ def checkout(tmp_path: Path) -> Path:
     (tmp_path / "docs").symlink_to(ROOT / "docs")
     scripts = tmp_path / ".venv" / "bin"
     scripts.mkdir(parents=True)
-    for name, text in (("python", f'#!/bin/sh\nexec {sys.executable} "$@"\n'), ("digitserve", DIGITSERVE)):
-        (scripts / name).write_text(text)
-        (scripts / name).chmod(0o755)
+    (scripts / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (scripts / "python").chmod(0o755)
+    write_console_script(scripts / "digitserve", sys.executable)
     return tmp_path

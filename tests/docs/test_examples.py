@@ -71,4 +71,4 @@ def test_the_page_reads_pictures_from_another_origin() -> None:
             page.set_input_files("#picture", {"name": "a.png", "mimeType": "image/png", "buffer": picture})
             expect(page.get_by_role("status")).to_contain_text(text)
     (fault,) = faults
-    assert "415" in fault  # the answer to what is no picture
+    assert "415" in fault  # the browser logs the answer to the file that is not a picture

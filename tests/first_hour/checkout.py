@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from tests.support.console_script import write_console_script
 from tests.support.ports import free_port
 from tests.support.running import ROOT, clean_environment, wait_until_ready
-
-DIGITSERVE = "#!{python}\nimport sys\nfrom app.__main__ import main\nsys.exit(main())\n"
 
 
 @dataclass
@@ -92,7 +91,5 @@ def install(folder: Path) -> None:
     venv.create(environment, symlinks=True)
     (packages,) = environment.glob("lib/python*/site-packages")
     (packages / "clone.pth").write_text(f"{folder}\n{sysconfig.get_path('purelib')}\n")
-    script = environment / "bin" / "digitserve"
-    script.write_text(DIGITSERVE.format(python=environment / "bin" / "python"))
-    script.chmod(0o755)
+    write_console_script(environment / "bin" / "digitserve", environment / "bin" / "python")
     (environment / ".base").touch()  # tells make that the dependencies are installed

@@ -29,7 +29,7 @@ def write_card_and_print(folder: Path, data_dir: Path) -> None:
     """Write a model's card and plots into its folder.
 
     Raises:
-        ExportError: The manifest lacks something that the card says. Earlier versions of this package wrote such ones.
+        ExportError: The manifest is from an earlier version, and lacks something that the card needs.
     """
     from app.inference import model_folder
     from training.console import console

@@ -28,7 +28,7 @@ from training.trainer import predict
 
 MAX_DIFFERENCE = 1e-4  # between torch and the fp32 graph, in any probability
 MIN_AGREEMENT = 0.9995  # share of digits that a rewritten graph must read as the original does
-MIN_CONFIDENCE = 0.6  # below it, the original is in two minds, and the readings may differ
+MIN_CONFIDENCE = 0.6  # below it, the original is unsure, and the readings may differ
 
 
 def write_graph(network: Network, path: Path, fold: bool = True) -> None:

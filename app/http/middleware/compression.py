@@ -44,8 +44,8 @@ async def compress(scope: Scope, headers: list[tuple[bytes, bytes]], body: bytes
 
     Args:
         scope: Of the request.
-        headers: Of the answer, without its length. Those that tell of the compression are added. If there is an ETag,
-            the answer is not compressed, because that is of these bytes.
+        headers: Of the answer, without its length. This adds ``Vary`` and ``Content-Encoding``. An answer with an ETag
+            stays as it is, because its ETag names these bytes.
         body: All of it.
     """
     names = dict(headers)
