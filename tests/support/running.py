@@ -47,8 +47,12 @@ class Server:
 
 
 def clean_environment(**changes: str) -> dict[str, str]:
-    """Return this process's environment without the settings of the service, and with ``changes``."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("DIGITS_")}
+    """Return this process's environment without the settings of the service, and with ``changes``.
+
+    The variables of ``make test`` are left out, too: with them, another make would print more than a user sees.
+    """
+    left_out = ("DIGITS_", "MAKE", "MFLAGS")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
     return kept | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | changes
 
 
