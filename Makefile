@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test-fast test test-long coverage check format lock screenshots fuzz soak bench bench-startup bench-networks \
-	bench-pictures bench-explain bench-fairness bench-growth bench-proxies kubernetes clean
+	bench-pictures bench-explain bench-fairness bench-growth bench-proxies bench-cuda kubernetes clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -99,6 +99,9 @@ bench-growth: $(DEV)  ## measure how cost grows with connections and digits per 
 
 bench-proxies: $(DEV)  ## send pictures, and attempts to smuggle requests, through nginx, HAProxy and Caddy
 	@$(VENV)/bin/python -m benchmarks.proxies
+
+bench-cuda: $(DEV)  ## measure the torch engine and the service on a CUDA device
+	@$(VENV)/bin/python -m benchmarks.cuda
 
 kubernetes: $(DEV)  ## check the Kubernetes manifests, and run them as pods that are killed, drained and rolled under load
 	@$(VENV)/bin/python -m pytest tests/deploy/kubernetes

@@ -3,12 +3,16 @@
 import ctypes
 import importlib.util
 import sys
+from typing import TYPE_CHECKING
 
 from app.errors import EngineUnavailableError, ModelFolderError
 from app.imaging.digit_image import Images
 from app.inference.model_folder import EngineName, ModelFolder
 from app.inference.scores import Scores
 from app.installation import install_command
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class TorchEngine:
@@ -41,16 +45,25 @@ class TorchEngine:
         self.device = device
         self._torch = torch
         self.network = module.to(device).eval()
+        self._recorded = None
+        if device != "cpu":
+            from app.inference.cuda_graphs import RecordedBatches
+
+            self._recorded = RecordedBatches(self._compute, device)
+
+    def _compute(self, batch: "Tensor") -> "Tensor":
+        """Map pictures on the device to ``(N, 11)``: probabilities and typicality, to copy back at once."""
+        probabilities, typicality = self.network(batch)
+        return self._torch.cat([probabilities, typicality.unsqueeze(1)], dim=1)
 
     def __call__(self, images: Images) -> Scores:
-        with self._torch.inference_mode():
-            batch = self._torch.tensor(images)  # copies: pictures from the network are read-only
-            if self.device != "cpu":
-                batch = batch.pin_memory().to(self.device, non_blocking=True)
-            probabilities, typicality = self.network(batch)
-            # Copy both outputs back at once, to wait for the device only once.
-            both = self._torch.cat([probabilities, typicality.unsqueeze(1)], dim=1).cpu().numpy()
-            return Scores(both[:, :-1], both[:, -1])
+        if self._recorded and len(images) <= self._recorded.largest:
+            scores = self._recorded(images).numpy()
+        else:
+            with self._torch.inference_mode():
+                batch = self._torch.tensor(images)  # copies: pictures from the network are read-only
+                scores = self._compute(batch.to(self.device)).cpu().numpy()
+        return Scores(scores[:, :-1], scores[:, -1])
 
 
 def has_torch() -> bool:

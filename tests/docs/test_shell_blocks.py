@@ -48,6 +48,7 @@ ELSEWHERE = {
     "python -m training robustness": "takes minutes",
     "docker build -t digitserve": "tests/deploy/test_container.py, with buildah",
     "docker compose": "needs Docker; tests/deploy/test_monitoring.py runs Prometheus with the service",
+    ".venv/bin/pip install -e '.[torch]'": "needs a CUDA device; tests/app/inference has the tests",
     "pip install -e '.[otel]'": "installs, and serves until it is stopped",
     "version=0.1.0": "changes /opt and /etc",
     "echo DIGITS_ALLOWED_HOSTS": "needs systemd and root",

@@ -13,7 +13,7 @@ from training.augmentation.geometry import augment
 from training.data.mnist import Digits
 from training.data.populations import HeldOut
 from training.recipes import FAST
-from training.trainer import compute_loss, fit, predict, prepare_batch
+from training.trainer import compute_loss, fit, iterate_batches, predict, prepare
 
 
 @pytest.fixture
@@ -23,8 +23,8 @@ def digits(small_parts: tuple[Digits, HeldOut]) -> Digits:
 
 
 @pytest.mark.training
-def test_all_pictures_of_a_batch_are_augmented_alike(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Variants and outliers go through the same augmentation in the same batch, so resampling gives none away."""
+def test_all_pictures_are_augmented_alike(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variants and outliers go through the same augmentation as the digits, so resampling gives none away."""
     counts: list[int] = []
 
     def count_and_augment(images: torch.Tensor, *arguments: Any) -> torch.Tensor:
@@ -33,15 +33,31 @@ def test_all_pictures_of_a_batch_are_augmented_alike(digits: Digits, monkeypatch
 
     monkeypatch.setattr(trainer, "augment", count_and_augment)
     run = fit(vary(epochs=1, junk=0.5, variants=0.25), digits, seed=0)
-    assert set(counts) == {35}  # 20 digits, 5 variants and 10 outliers
+    assert sum(counts) == 1_400  # 800 digits, 200 variants and 400 outliers
     assert run.network.head.weight[10].abs().max() > 0  # the logit of "anything else" has learnt
+
+
+def test_an_epoch_has_every_digit_once(digits: Digits) -> None:
+    """In batches of 30, 800 digits are 27 batches. Each has its share of the outliers."""
+    numbered = Digits(torch.arange(800).view(800, 1, 1).expand(800, 28, 28).to(torch.int16), digits.labels)
+    recipe = vary(batch=30, junk=0.5, augmentation=None)
+    batches = list(iterate_batches(numbered, recipe, 0, 27, torch.Generator().manual_seed(0)))
+    assert len(batches) == 27
+    sizes = [len(pictures) for pictures, _ in batches]
+    assert (max(sizes), sum(sizes)) == (45, 1_200)
+    pictures, targets = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    is_digit = targets.argmax(1) < DIGITS
+    assert pictures[is_digit][:, 0, 0].sort().values.tolist() == list(range(800))
+    assert torch.equal(targets[is_digit].argmax(1), digits.labels[pictures[is_digit][:, 0, 0].long()])
+    shares = [(batch.argmax(1) == DIGITS).float().mean() for _, batch in batches]
+    assert 0.1 < min(shares) < max(shares) < 0.6
 
 
 def test_each_picture_of_a_batch_has_its_target(digits: Digits) -> None:
     """First the digits with their labels, then the variants, last the outliers, which are "anything else"."""
     images, labels = digits.images[:20], digits.labels[:20]
     recipe = vary(junk=0.5, variants=0.25, augmentation=None)
-    pictures, targets = prepare_batch(images, labels, recipe, 1.0, torch.Generator().manual_seed(0))
+    pictures, targets = prepare(images, labels, recipe, 1.0, torch.Generator().manual_seed(0))
     assert (pictures.shape, pictures.dtype) == ((35, 28, 28), torch.float32)
     assert torch.equal(pictures[:20], images.float())
     assert torch.equal(targets[:20], F.one_hot(labels, DIGITS + 1).float())
@@ -54,7 +70,7 @@ def test_a_batch_may_be_too_small_for_variants_and_outliers(count: int, digits: 
     """The last batch of an epoch may have one digit. A tenth of that is no variant, and a fifth no outlier."""
     some = digits.take(torch.arange(count))
     recipe = vary(junk=FAST.junk, variants=FAST.variants)
-    pictures, targets = prepare_batch(some.images, some.labels, recipe, 1.0, torch.Generator().manual_seed(0))
+    pictures, targets = prepare(some.images, some.labels, recipe, 1.0, torch.Generator().manual_seed(0))
     assert len(pictures) == len(targets) == count + round(0.2 * count)
 
 

@@ -52,7 +52,7 @@ def run_ablation(
 
             training = load_training(recipe)
             run = fit(recipe, training, held_out.digits, seed=seed, device=device, on_epoch=report_epoch)
-            network = run.network.cpu()
+            network = run.network
             fit_network_temperature(network, held_out)
             row: dict[str, Any] = {
                 "variant": name,

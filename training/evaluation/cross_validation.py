@@ -25,7 +25,7 @@ def cross_validate(
     for fold, (kept, left_out) in enumerate(make_folds(digits, count), start=1):
         run = fit(recipe, digits.take(kept), seed=seed, device=device)
         validation = digits.take(left_out)
-        probabilities, typicality = predict(run.network.cpu(), validation.images)
+        probabilities, typicality = predict(run.network, validation.images)
         result = measure(probabilities.numpy(), validation.labels.numpy(), typicality.numpy(), ACCEPT_ALL)
         results.append(result)
         on_fold(fold, result)

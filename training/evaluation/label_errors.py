@@ -42,7 +42,7 @@ def find_label_errors(
             on_epoch(fold, epoch)
 
         run = fit(recipe, digits.take(kept), device=device, on_epoch=report_epoch)
-        probabilities, _ = predict(run.network.cpu(), digits.images[left_out])
+        probabilities, _ = predict(run.network, digits.images[left_out])
         labels = digits.labels[left_out]
         of_label = probabilities.gather(1, labels.unsqueeze(1)).squeeze(1)
         for place in (of_label < MAX_PROBABILITY).nonzero().squeeze(1).tolist():
