@@ -104,11 +104,11 @@ def schedule_learning_rate(recipe: Recipe, progress: float) -> float:
 def schedule_strength(recipe: Recipe, progress: float) -> float:
     """Return the strength of augmentation and soiling at ``progress`` in [0, 1] of the run.
 
-    It is 1, and falls to ``ease_to`` over the last ``ease`` of the run.
+    It is 1, and falls to 0 over the last ``ease`` of the run.
     """
     if recipe.ease == 0.0:
         return 1.0
-    return recipe.ease_to + (1 - recipe.ease_to) * min(1.0, (1.0 - progress) / recipe.ease)
+    return min(1.0, (1.0 - progress) / recipe.ease)
 
 
 def make_optimizer(network: Network, recipe: Recipe) -> torch.optim.SGD:

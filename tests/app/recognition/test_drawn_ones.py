@@ -35,10 +35,6 @@ def draw_one(upstroke: float, angle: float, lean: float, pen: int) -> Grey:
     return np.asarray(cv2.resize(paper, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
 
 
-# digitnet-1.5.0 knows 1s only as Americans write them. The next release must pass, and then this mark must go.
-american = pytest.mark.xfail(strict=True, reason="digitnet-1.5.0 was trained on American digits only")
-
-
 @pytest.fixture(scope="module")
 def readings(released: ModelFolder) -> dict[tuple[float, float, float, int], Prediction]:
     """The answers to 1s with every upstroke, angle, lean and pen, as /predict gives them."""
@@ -53,7 +49,6 @@ def readings(released: ModelFolder) -> dict[tuple[float, float, float, int], Pre
     return dict(zip(kinds, answers, strict=True))
 
 
-@american
 def test_no_one_with_an_upstroke_is_surely_a_seven(
     readings: dict[tuple[float, float, float, int], Prediction],
 ) -> None:
@@ -61,7 +56,6 @@ def test_no_one_with_an_upstroke_is_surely_a_seven(
     assert [kind for kind, answer in readings.items() if answer.accepted and answer.digit == 7] == []
 
 
-@american
 def test_nearly_every_one_with_an_upstroke_is_read(
     readings: dict[tuple[float, float, float, int], Prediction],
 ) -> None:
