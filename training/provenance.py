@@ -37,6 +37,7 @@ def describe_provenance(runs: Sequence[Run], trained_on: int, held_out: HeldOut 
                 "recipe": asdict(run.recipe),
                 "seed": run.seed,
                 "arithmetic": run.arithmetic,
+                "devices": run.devices,
                 "epochs_done": len(run.history),
                 "seconds": round(run.seconds, 1),
                 "history": [asdict(epoch) for epoch in run.history],

@@ -28,6 +28,7 @@ class Epoch:
     held_out: float | None  # accuracy on held-out digits, of the weights that would be kept
     seconds: float
     arithmetic: Arithmetic | None = None  # None: not recorded, in models up to digitnet-1.5.0
+    device: str | None = None  # "cpu", or the name of the card; None: not recorded, likewise
 
 
 @dataclass
@@ -50,6 +51,11 @@ class Run:
     def arithmetic(self) -> list[Arithmetic]:
         """The arithmetic of its epochs. There are two if it was resumed on another kind of machine."""
         return list(dict.fromkeys(epoch.arithmetic for epoch in self.history if epoch.arithmetic))
+
+    @property
+    def devices(self) -> list[str]:
+        """The devices of its epochs, likewise."""
+        return list(dict.fromkeys(epoch.device for epoch in self.history if epoch.device))
 
 
 def hash_origin(network: Network, digits: Digits) -> str:

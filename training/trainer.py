@@ -305,6 +305,7 @@ def fit(
                 held_out=measure_accuracy(average, held_out) if held_out else None,
                 seconds=time.perf_counter() - started,
                 arithmetic=arithmetic,
+                device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             )
         )
         run.seconds += run.history[-1].seconds

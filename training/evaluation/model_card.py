@@ -95,15 +95,22 @@ def render_card(manifest: Manifest, plots: set[str]) -> str:
     return "\n".join(lines)
 
 
+def describe_devices(training: dict[str, Any]) -> str:
+    """Name the devices that the runs were trained on. Models up to digitnet-1.5.0 do not record them."""
+    devices = dict.fromkeys(device for run in training["runs"] for device in run.get("devices", ()))
+    return " and ".join(devices) or "a CPU"
+
+
 def render_introduction(manifest: Manifest) -> list[str]:
     """Say what the model is, and list its networks."""
     training = manifest.training
+    minutes = sum(run["seconds"] for run in training["runs"]) / 60
     return [
         f"# {manifest.id}",
         "",
-        f"Reads one handwritten digit. Made on {manifest.created[:10]} in "
-        f"{sum(run['seconds'] for run in training['runs']) / 60:.0f} minutes of training ({training['machine']}, "
-        f"torch {training['torch']}, commit {training['commit']}).",
+        f"Reads one handwritten digit. Made on {manifest.created[:10]} in {minutes:.0f} minutes of training on "
+        f"{describe_devices(training)} (exported on {training['machine']}, torch {training['torch']}, "
+        f"commit {training['commit']}).",
         "",
         "| network | architecture | parameters | multiply-adds per picture | graph |",
         "| --- | --- | --- | --- | --- |",

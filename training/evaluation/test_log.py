@@ -39,11 +39,11 @@ def evaluate_on_test(model: ModelFolder, test: Digits, log: Path) -> dict[Engine
         EvaluationError: The model was made from an unfinished run.
     """
     check_finished(model)
+    commit = describe_commit()  # before the manifest changes, which may be a tracked file
     results = measure_model(model, test)
     metrics = {**model.manifest.metrics, "test": results}
     model_folder.write_manifest(model.folder, model.manifest.model_copy(update={"metrics": metrics}))
     runs = model.manifest.training["runs"]
-    commit = describe_commit()
     shipped = results["onnxruntime"]
     append_row(
         log,

@@ -14,6 +14,7 @@ from tests.training.commands.running import run_here
 from training.data.mnist import Digits, load
 from training.data.populations import HeldOut
 from training.errors import EvaluationError
+from training.evaluation import test_log
 from training.evaluation.test_log import check_finished, evaluate_on_test
 from training.export.model_writer import export_run
 from training.runs import Run
@@ -68,6 +69,23 @@ def test_each_reading_of_the_test_split_is_one_row(finished: ModelFolder, tmp_pa
         engine: result["errors"] for engine, result in results.items()
     }
     assert metrics["held_out"] == finished.manifest.metrics["held_out"]
+
+
+def test_a_row_names_the_code_as_it_was_before_the_reading(
+    finished: ModelFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reading changes the manifest. Where that is a tracked file, the row still says that the code is committed."""
+    before = model_folder.load(finished.folder).sha256
+
+    def describe_commit() -> str:
+        is_changed = model_folder.load(finished.folder).sha256 != before
+        return "0123456789" + "+" * is_changed
+
+    monkeypatch.setattr(test_log, "describe_commit", describe_commit)
+    write_small_mnist(tmp_path / "data", train=10, test=100)
+    evaluate_on_test(finished, load(tmp_path / "data", "test"), tmp_path / "log.csv")
+    (row,) = read_log(tmp_path / "log.csv")
+    assert (row["commit"], row["code"]) == ("0123456789", "committed")
 
 
 def test_an_unfinished_run_is_refused(unfinished: ModelFolder, finished: ModelFolder, tmp_path: Path) -> None:
