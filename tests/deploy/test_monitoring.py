@@ -64,7 +64,7 @@ def test_drift_raises_an_alert(data_dir: Path, released: ModelFolder) -> None:
         prometheus.wait(PSI, lambda found: len(found) == len(SIGNALS))
         assert {signal: value for signal, value in index().items() if value > DRIFT / 2} == {}
         assert prometheus.firing() == set()
-        feed(server, np.stack([cv2.erode(digit, np.ones((2, 2))) for digit in digits[1000:3000]]))
+        feed(server, np.stack([cv2.erode(digit, np.ones((3, 2))) for digit in digits[1000:3000]]))
         prometheus.wait('ALERTS{alertname="DigitsDrift",alertstate="firing"}', lambda found: len(found) == 3)
         assert prometheus.firing() == {
             (("alertname", "DigitsDrift"), ("signal", signal)) for signal in SIGNALS - {"digit"}

@@ -19,7 +19,6 @@ from tests.support.drawn_digits import EUROPEAN, HANDS, MIDDLE, Hand, place_path
 from tests.support.running import ROOT
 
 pytestmark = [
-    pytest.mark.serial,
     pytest.mark.slow,
     pytest.mark.browser,
     needs_chromium,

@@ -16,6 +16,9 @@ MIDDLE = (0.5, 0.5)
 PIXELS_PER_PIXEL = 4  # a finer grid makes the edges smooth: 16 of its pixels become one pixel of the picture
 POINTS_PER_CURVE = 12  # straight pieces from one given point to the next
 
+ONE_SIDE = 140  # pixels of the picture of a 1
+ONE_HEIGHT = 80  # of its stem
+
 Points = NDArray[np.float64]  # (N, 2): x to the right and y down
 
 
@@ -137,3 +140,21 @@ def smooth(points: Points) -> Points:
     p0, p1, p2, p3 = p[:-3], p[1:-2], p[2:-1], p[3:]
     curves = p1 + t / 2 * (p2 - p0 + t * (2 * p0 - 5 * p1 + 4 * p2 - p3 + t * (3 * (p1 - p2) + p3 - p0)))
     return np.concatenate([curves.swapaxes(0, 1).reshape(-1, 2), points[-1:]])
+
+
+def draw_one(upstroke: float, angle: float, lean: float, pen: int) -> Grey:
+    """Draw a 1 of two straight strokes, dark on white paper.
+
+    Args:
+        upstroke: Its length, as a share of the stem's height.
+        angle: Degrees of the upstroke above the horizontal.
+        lean: Of the stem, to the right, as a share of its height.
+        pen: Pixels.
+    """
+    paper = np.full((ONE_SIDE * PIXELS_PER_PIXEL, ONE_SIDE * PIXELS_PER_PIXEL), 255, np.uint8)
+    foot = np.array([ONE_SIDE / 2 - lean * ONE_HEIGHT / 2, ONE_SIDE / 2 + ONE_HEIGHT / 2])
+    top = foot + np.array([lean * ONE_HEIGHT, -ONE_HEIGHT])
+    start = top + upstroke * ONE_HEIGHT * np.array([-np.cos(np.radians(angle)), np.sin(np.radians(angle))])
+    path = np.round(np.array([start, top, foot]) * PIXELS_PER_PIXEL).astype(np.int32)
+    cv2.polylines(paper, [path], isClosed=False, color=20, thickness=pen * PIXELS_PER_PIXEL, lineType=cv2.LINE_AA)
+    return np.asarray(cv2.resize(paper, (ONE_SIDE, ONE_SIDE), interpolation=cv2.INTER_AREA))

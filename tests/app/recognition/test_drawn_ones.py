@@ -2,8 +2,6 @@
 
 from itertools import product
 
-import cv2
-import numpy as np
 import pytest
 
 from app.inference.engine_selection import open_engine
@@ -11,11 +9,8 @@ from app.inference.model_folder import ModelFolder
 from app.inference.scores import score_pictures
 from app.recognition.answers import Prediction
 from app.recognition.digit import make_prediction, prepare_file
-from tests.support.pictures import Grey, png
-
-SIDE = 140  # pixels
-HEIGHT = 80  # of the stem
-FINER = 4  # a finer grid makes the edges smooth
+from tests.support.drawn_digits import ONE_SIDE, draw_one
+from tests.support.pictures import png
 
 UPSTROKES = (0.1, 0.2, 0.3, 0.4)  # their length, as a share of the stem's height
 ANGLES = (30, 40, 50, 60, 70)  # degrees of the upstroke above the horizontal
@@ -23,23 +18,11 @@ LEANS = (-0.1, 0.0, 0.1, 0.2, 0.3)  # of the stem, to the right, as a share of i
 PENS = (4, 7, 11)  # pixels
 
 
-def draw_one(upstroke: float, angle: float, lean: float, pen: int) -> Grey:
-    """Draw a 1 of two straight strokes, dark on white paper."""
-    paper = np.full((SIDE * FINER, SIDE * FINER), 255, np.uint8)
-    foot = np.array([SIDE / 2 - lean * HEIGHT / 2, SIDE / 2 + HEIGHT / 2])
-    top = foot + np.array([lean * HEIGHT, -HEIGHT])
-    length = upstroke * HEIGHT
-    start = top + length * np.array([-np.cos(np.radians(angle)), np.sin(np.radians(angle))])
-    path = np.round(np.array([start, top, foot]) * FINER).astype(np.int32)
-    cv2.polylines(paper, [path], isClosed=False, color=20, thickness=pen * FINER, lineType=cv2.LINE_AA)
-    return np.asarray(cv2.resize(paper, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
-
-
 @pytest.fixture(scope="module")
 def readings(released: ModelFolder) -> dict[tuple[float, float, float, int], Prediction]:
     """The answers to 1s with every upstroke, angle, lean and pen, as /predict gives them."""
     kinds = list(product(UPSTROKES, ANGLES, LEANS, PENS))
-    pictures = [prepare_file(png(draw_one(*kind)), SIDE**2) for kind in kinds]
+    pictures = [prepare_file(png(draw_one(*kind)), ONE_SIDE**2) for kind in kinds]
     scores = score_pictures(open_engine(released, "onnxruntime", "cpu", 1), [each.pixels for each in pictures])
     thresholds = released.manifest.thresholds("onnxruntime", None)
     answers = (

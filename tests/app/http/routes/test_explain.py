@@ -171,7 +171,8 @@ def test_a_digit_needs_the_ink_that_speaks_for_it(fast: Engine, digits: Digits) 
             changed[ink[order.argsort()[: len(ink) // 3]]] = 0
             remaining[name].append(float(fast(changed.reshape(1, 28, 28)).probabilities[0, digit]))
     loss = {name: 1 - np.mean(probabilities) for name, probabilities in remaining.items()}
-    assert loss["for"] > 2 * loss["random"] > 2 * loss["against"]
+    assert loss["for"] > 1.5 * loss["random"]
+    assert loss["random"] > 1.5 * loss["against"]
 
 
 @pytest.mark.slow
