@@ -3,6 +3,7 @@
 #   docker build -t digitserve .                              CPU, ONNX Runtime
 #   docker build -t digitserve:cuda --build-arg EXTRA=torch . CUDA, torch (about 6 GB; run with --gpus all)
 #   docker build -t digitserve:client --build-arg EXTRA=client . CPU, for digitserve predict --url
+#   docker build -t digitserve:ray --build-arg EXTRA=ray .    CPU, for the machines of a Ray cluster
 #   docker build -t digitserve:otel --build-arg EXTRA=otel .  CPU, with OpenTelemetry traces
 #   docker build -t digitserve:heic --build-arg EXTRA=heic .  CPU, reads HEIC and TIFF too (contains x265, under GPL 2)
 #

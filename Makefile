@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test-fast test test-long coverage check format lock screenshots fuzz soak bench bench-startup bench-networks \
-	bench-pictures bench-explain bench-fairness bench-growth bench-proxies bench-cuda kubernetes clean
+	bench-pictures bench-explain bench-fairness bench-growth bench-proxies bench-cuda capacity kubernetes ray clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -62,6 +62,7 @@ lock: $(DEV)  ## update the lock files of the image, keeping versions that still
 	@$(COMPILE) pyproject.toml --extra torch -c supply/requirements.txt -o supply/requirements-torch.txt
 	@$(COMPILE) pyproject.toml --extra otel -c supply/requirements.txt -o supply/requirements-otel.txt
 	@$(COMPILE) pyproject.toml --extra heic -c supply/requirements.txt -o supply/requirements-heic.txt
+	@$(COMPILE) pyproject.toml --extra ray -c supply/requirements.txt -o supply/requirements-ray.txt
 	@$(COMPILE) --group build -o supply/requirements-build.txt
 
 screenshots: $(DEV)  ## redraw the pictures of the documents, and retake the screenshots (needs Chromium)
@@ -103,9 +104,19 @@ bench-proxies: $(DEV)  ## send pictures, and attempts to smuggle requests, throu
 bench-cuda: $(DEV)  ## measure the torch engine and the service on a CUDA device
 	@$(VENV)/bin/python -m benchmarks.cuda
 
+capacity: $(DEV)  ## measure a process, check the simulation against it, and print sizes (needs HAProxy and MNIST)
+	@$(VENV)/bin/python -m benchmarks.capacity measure
+	@$(VENV)/bin/python -m benchmarks.capacity check
+	@$(VENV)/bin/python -m benchmarks.capacity size
+
 kubernetes: $(DEV)  ## check the Kubernetes manifests, and run them as pods that are killed, drained and rolled under load
 	@$(VENV)/bin/python -m pytest tests/deploy/kubernetes
 	@$(VENV)/bin/python -m benchmarks.failover
+
+ray: $(DEV)  ## check bulk reading and Ray Serve on a real cluster, and kill one of its machines (COUNT=100000)
+	@$(VENV)/bin/python -m pytest tests/app/cli/test_bulk.py tests/deploy/test_ray_serve.py
+	@$(VENV)/bin/python -m benchmarks.bulk
+	@$(VENV)/bin/python -m benchmarks.bulk --kill --count $(or $(COUNT),100000)
 
 clean:  ## remove the virtual environment and all caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist *.egg-info .coverage

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from packaging.requirements import Requirement
 
 FOLDER = Path(__file__).parent
-NAMES = ("", "client", "torch", "otel", "heic", "build")
+NAMES = ("", "client", "torch", "otel", "heic", "ray", "build")
 LOCKS = {name: FOLDER / f"requirements{name and '-'}{name}.txt" for name in NAMES}
 
 

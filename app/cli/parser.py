@@ -16,6 +16,7 @@ from app.cli.console import EXIT_STATUS, WRONG_USAGE, fail
 COMMANDS = {
     "serve": "run the service",
     "predict": "read image files, locally or with a running service",
+    "bulk": "read any number of pictures with Ray, into Parquet files",
     "bench": "measure a running service",
     "info": "print the model and the settings in use",
     "completion": "print a script with which a shell completes commands, flags and file names",

@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from app.cli.console import INCOMPLETE, INTERRUPTED, OK, fail, note
@@ -202,42 +201,25 @@ def make_local_reader(arguments: argparse.Namespace) -> Reader:
         UsageError: The arguments do not go together, or a setting is invalid.
         StartupError: The model cannot be loaded.
     """
-    from app.http.schemas import prediction_to_dict, reading_to_dict
-    from app.inference import model_folder
-    from app.inference.engine_selection import open_engine
-    from app.inference.scores import score_pictures
-    from app.recognition.digit import make_prediction, prepare_file
-
     if arguments.api_key:
         raise UsageError("--api-key needs --url")
     settings = read_settings(arguments)
-    model = model_folder.load(settings.model)
-    engine = open_engine(model, settings.engine, settings.device, settings.threads, settings.network)
-    thresholds = model.manifest.thresholds(engine.name, settings.network)
+    from app.cli.local_reader import LocalReader
 
-    def answer(data: bytes) -> dict[str, Any]:
-        if arguments.read:
-            from app.recognition.number import read_number
-
-            reading = read_number(data, settings.max_pixels, engine, thresholds, model.manifest.id)
-            return reading_to_dict(reading)
-        picture = prepare_file(data, settings.max_pixels)
-        score = None if picture.blank else score_pictures(engine, [picture.pixels]).to_list()[0]
-        return prediction_to_dict(make_prediction(picture, score, thresholds, model.manifest.id))
+    reader = LocalReader(settings, arguments.read)
 
     def read_file(file: str, error: str | None) -> Outcome:
         if error:
             return Outcome(file, None, error)
         try:
             with open_image(file) as stream:
-                return Outcome(file, answer(stream.read()))
+                (answer,) = reader.read([stream.read()])
         except OSError as fault:
             return Outcome(file, None, fault.strerror)
-        except UnsupportedMediaError as fault:
-            advice = f" Here: {install_command(fault.extra)}" if fault.extra else ""
-            return Outcome(file, None, f"{fault}{advice}")
-        except DigitserveError as fault:
-            return Outcome(file, None, str(fault))
+        if isinstance(answer, DigitserveError):
+            extra = answer.extra if isinstance(answer, UnsupportedMediaError) else ""
+            return Outcome(file, None, f"{answer} Here: {install_command(extra)}" if extra else str(answer))
+        return Outcome(file, answer)
 
     def read(images: Iterable[ImageFile], on_outcomes: OnOutcomes, on_wait: OnWait) -> None:
         for file, error in images:

@@ -56,6 +56,15 @@ class Outcome(NamedTuple):
         return to_csv_record([values.get(column) for column in columns])
 
 
+def describe_verdicts(verdicts: Counter[str], see: str = "") -> str:
+    """Return how many files were read, accepted and refused for which reason. ``see`` says where errors are."""
+    count, failed = verdicts.total(), verdicts[FAILED]
+    reasons = [(verdicts[name], name) for name in sorted(verdicts.keys() - {ACCEPTED, FAILED})]
+    parts = [f"{number:,} {name}" for number, name in [(verdicts[ACCEPTED], ACCEPTED), *reasons]]
+    text = f"{count - failed:,} of {count:,} files read: {', '.join(parts)}"
+    return f"{text}. {failed:,} {FAILED}{see}" if failed else text
+
+
 def to_csv_record(values: Sequence[object]) -> str:
     """Return a CSV record, quoted as in RFC 4180. Booleans are ``true`` and ``false``, and None is an empty field."""
     record = io.StringIO()
@@ -117,10 +126,7 @@ class Output:
 
     def summarize(self, see: str = "") -> str:
         """Return how many files were read, accepted and refused for which reason. ``see`` says where errors are."""
-        verdicts = [(self._verdicts[name], name) for name in sorted(self._verdicts.keys() - {ACCEPTED, FAILED})]
-        parts = [f"{count:,} {name}" for count, name in [(self._verdicts[ACCEPTED], ACCEPTED), *verdicts]]
-        text = f"{self.count - self.failed:,} of {self.count:,} files read: {', '.join(parts)}"
-        return f"{text}. {self.failed:,} {FAILED}{see}" if self.failed else text
+        return describe_verdicts(self._verdicts, see)
 
     def load_earlier_results(self) -> None:
         """Read which files earlier runs have done, and cut off an incomplete result.

@@ -58,6 +58,12 @@ ELSEWHERE = {
     "mkdir mine-kserve": "needs a cluster; tests/deploy/kubernetes checks the overlays",
     "kubectl label": "needs a cluster",
     "helm repo add": "needs a cluster",
+    "kubectl apply -k mine": "needs a cluster",
+    ".venv/bin/pip install -e '.[ray]'": "installs; tests/app/cli/test_bulk.py runs the command",
+    ".venv/bin/digitserve bulk": "tests/app/cli/test_bulk.py",
+    "cd deploy/ray": "tests/deploy/test_ray_serve.py, on a free port",
+    ".venv/bin/digitserve serve --workers": "serves until it is stopped; other tests run both commands",
+    ".venv/bin/python -m benchmarks.capacity": "tests/benchmarks/test_sizing.py",
 }
 
 

@@ -25,7 +25,7 @@ from tests.support.running import ROOT
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
-VARIANTS = ("client", "torch", "otel", "heic")
+VARIANTS = ("client", "torch", "otel", "heic", "ray")
 WANTED = {
     "": PROJECT["dependencies"],
     **{name: PROJECT["dependencies"] + PROJECT["optional-dependencies"][name] for name in VARIANTS},

@@ -118,15 +118,19 @@ def behind(name: str, backend: str, folder: Path, idle_s: float = 60) -> Iterato
 @contextmanager
 def run_proxy(
     name: str, arguments: list[str], health_url: str, folder: Path, verify: ssl.SSLContext | bool = True
-) -> Iterator[None]:
-    """Run a proxy as soon as it answers 200 at ``health_url``, whose certificate must be one that ``verify`` trusts."""
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a proxy. Yield its process as soon as it answers 200 at ``health_url``.
+
+    Args:
+        verify: What the certificate of ``health_url`` must be trusted by.
+    """
     command = [str(find_command(name)), *arguments]
     environment = {"HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
     with (folder / "proxy.log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
         wait_until_it_answers(health_url, folder / "proxy.log", verify)
-        yield
+        yield process
     finally:
         process.terminate()
         process.wait(timeout=20)

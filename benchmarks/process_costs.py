@@ -1,0 +1,175 @@
+"""Measures what requests cost: CPU time of the service, of HAProxy and of a bulk job, and bytes.
+
+The CPU time of a request is ``request_us + fixed_us / n``, where n is how many requests an iteration of the event loop
+answers. Both are fitted to the cost with 1 to 64 connections. The pictures are MNIST's test digits.
+"""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import numpy as np
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.cli.bench import select_loop_factory
+from app.cli.bench_report import summarize
+from app.cli.load_generator import Load, plan_starts
+from app.cli.local_reader import LocalReader
+from app.imaging.encode import to_png
+from app.settings import Settings
+from benchmarks.load import binary_tensor_post, multipart_post
+from benchmarks.server_process import Process
+from benchmarks.servers import load_digits
+from tests.support.ports import free_port
+from tests.support.proxies import run_proxy
+from tests.support.running import METRICS_DELAY_S
+
+CONNECTIONS = (1, 4, 16, 64)
+PICTURES = 2_000  # different ones
+BATCH_DIGITS = 1_000  # of a /v2 request
+BULK_BATCH = 256  # pictures that an engine of `digitserve bulk` gets at once
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a process, a balancer and a bulk job need. Times are CPU time of one core; bytes are those of HTTP."""
+
+    measured: str  # when
+    fixed_us: float  # of an iteration of the event loop that answers /predict
+    request_us: float  # of each /predict in it
+    request_bytes: float
+    answer_bytes: float
+    batch_us: float  # of a /v2 request with BATCH_DIGITS
+    batch_request_bytes: float
+    batch_answer_bytes: float
+    balancer_us: float  # of HAProxy, for a /predict
+    batch_balancer_us: float  # for a /v2 request
+    picture_bytes: float  # of a 28x28 PNG file
+    bulk_us: float  # of a picture in `digitserve bulk`, without Ray's own work
+    start_s: float  # from the start of a process to its first answer, wall-clock time
+    memory_mb: float
+
+
+class Point(NamedTuple):
+    """What /predict costs with a number of connections."""
+
+    connections: int
+    mean_batch: float  # requests that an iteration answers
+    cost_us: float  # CPU time of a request
+    result: dict[str, Any]  # of the load
+
+
+def send(
+    port: int, requests: Sequence[bytes], connections: int, seconds: float, rate: float | None = None
+) -> dict[str, Any]:
+    """Send requests, at a rate or as fast as they are answered. Return the results as ``bench --json`` prints them."""
+    starts = plan_starts(rate, seconds, even=False) if rate else None
+    with asyncio.Runner(loop_factory=select_loop_factory()) as runner:
+        tally = runner.run(Load(("127.0.0.1", port), requests, connections, seconds, starts).run())
+    return summarize(tally, open_loop=rate is not None)
+
+
+def make_predictions(port: int) -> list[bytes]:
+    """Make /predict requests with 28x28 PNG files."""
+    return [multipart_post("/predict", "file", [file]).encode(port) for file in make_pictures(PICTURES)]
+
+
+def make_batch(port: int) -> list[bytes]:
+    """Make a /v2 request."""
+    return [binary_tensor_post("/v2/models/digitnet/infer", load_digits()[:BATCH_DIGITS]).encode(port)]
+
+
+def make_pictures(count: int) -> list[bytes]:
+    """Encode digits as PNG files."""
+    return [to_png(image) for image in load_digits()[:count]]
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time of a process until now."""
+    return Process.parse(Path(f"/proc/{pid}/stat").read_text()).cpu_seconds
+
+
+def count_batches(port: int) -> tuple[float, float]:
+    """Return how many batches the service has read, and how many pictures they had."""
+    time.sleep(METRICS_DELAY_S)
+    families = text_string_to_metric_families(httpx.get(f"http://127.0.0.1:{port}/metrics").text)
+    samples = {sample.name: sample.value for family in families for sample in family.samples}
+    return samples["digits_batch_size_count"], samples["digits_batch_size_sum"]
+
+
+def measure_cpu(
+    pid: int, port: int, requests: Sequence[bytes], connections: int, seconds: float
+) -> tuple[float, dict[str, Any]]:
+    """Send as fast as requests are answered. Return a process's CPU time per request in microseconds, and the results.
+
+    Args:
+        pid: The process, which is the service or the balancer.
+    """
+    before = cpu_seconds(pid)
+    result = send(port, requests, connections, seconds)
+    return (cpu_seconds(pid) - before) / result["answered"] * 1e6, result
+
+
+def measure_predictions(port: int, pid: int, seconds: float) -> list[Point]:
+    """Measure /predict with each of ``CONNECTIONS``."""
+    requests = make_predictions(port)
+    send(port, requests, 16, 1)  # warms up
+    points = []
+    for connections in CONNECTIONS:
+        batches, pictures = count_batches(port)
+        cost_us, result = measure_cpu(pid, port, requests, connections, seconds)
+        after = count_batches(port)
+        points.append(Point(connections, (after[1] - pictures) / (after[0] - batches), cost_us, result))
+    return points
+
+
+def fit_costs(points: Sequence[Point]) -> tuple[float, float]:
+    """Return ``fixed_us`` and ``request_us`` that fit the points best."""
+    fixed_us, request_us = np.polyfit([1 / it.mean_batch for it in points], [it.cost_us for it in points], 1)
+    return float(fixed_us), float(request_us)
+
+
+@contextmanager
+def run_balancer(ports: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Run HAProxy in front of services. Yield its port and process id."""
+    port = free_port()
+    servers = "\n".join(f"  server s{number} 127.0.0.1:{number} check inter 500ms" for number in ports)
+    with tempfile.TemporaryDirectory() as name:
+        config = Path(name) / "haproxy.cfg"
+        config.write_text(
+            f"""global
+  nbthread 1
+defaults
+  mode http
+  timeout connect 1s
+  timeout client 30s
+  timeout server 30s
+  http-reuse always
+frontend in
+  bind 127.0.0.1:{port}
+  default_backend digits
+backend digits
+  balance leastconn
+  option httpchk GET /readyz
+{servers}
+"""
+        )
+        with run_proxy("haproxy", ["-db", "-f", str(config)], f"http://127.0.0.1:{port}/readyz", Path(name)) as process:
+            yield port, process.pid
+
+
+def measure_bulk() -> float:
+    """Return the CPU time in which ``digitserve bulk`` reads a picture, in microseconds, without Ray's own work."""
+    reader = LocalReader(Settings(_env_file=None, threads=1))
+    files = make_pictures(PICTURES)
+    reader.read(files[:BULK_BATCH])  # warms up
+    started = time.process_time()
+    for start in range(0, PICTURES, BULK_BATCH):
+        reader.read(files[start : start + BULK_BATCH])
+    return (time.process_time() - started) / PICTURES * 1e6
