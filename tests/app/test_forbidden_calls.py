@@ -47,6 +47,8 @@ ALLOWED = {
     ("inference/torch_engine.py", "ctypes"): "checks whether NVIDIA's driver is installed, by a fixed name",
     ("inference/torch_engine.py", "safetensors.torch.load"): "a format that contains only tensors, and no code",
     ("cli/health_check.py", "http.client"): "asks the service in its own container whether it is ready",
+    ("cli/ray_job.py", "socket"): "tries the address of the cluster that its user gives",
+    ("cli/ray_job.py", "socket.create_connection"): "tries the address of the cluster that its user gives",
     ("cli/serve.py", "multiprocessing.connection.Connection"): "the type of a worker's pipe to its supervisor",
     ("cli/serve.py", "socket.socket"): "the type of the listening sockets",
     ("server/announcement.py", "socket.socket"): "the type of the listening sockets",

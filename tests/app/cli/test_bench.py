@@ -33,6 +33,8 @@ from app.inference.engines import Engine
 from app.installation import python_command
 from tests.support.running import Server
 
+pytestmark = pytest.mark.slow  # starts services, or reads hundreds of pictures
+
 CLOSE = b""  # close the connection instead of answering
 HANG = b"hang"  # never answer
 

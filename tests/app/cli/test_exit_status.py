@@ -10,6 +10,8 @@ from app.cli.console import EXIT_STATUS
 from tests.support.ports import free_port
 from tests.support.running import ROOT, Server, clean_environment, run_app
 
+pytestmark = pytest.mark.slow  # starts services, or reads hundreds of pictures
+
 SEVEN = "docs/images/seven.png"
 PAGE = (ROOT / "docs" / "command-line.md").read_text()
 

@@ -15,6 +15,8 @@ from app.inference.engine_health import EXIT_STATUS, EngineHealth
 from tests.support.pictures import Grey, png
 from tests.support.running import Server, running
 
+pytestmark = pytest.mark.slow  # starts services, or reads hundreds of pictures
+
 
 @pytest.fixture(scope="module")
 def fault_file(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -18,6 +18,8 @@ from tests.support.pictures import Grey, png
 from tests.support.reloading import point_link, reload_model
 from tests.support.running import ROOT, Server, running
 
+pytestmark = pytest.mark.slow  # starts services, or reads hundreds of pictures
+
 
 @pytest.fixture(scope="module")
 def link(released: ModelFolder, tmp_path_factory: pytest.TempPathFactory) -> Path:

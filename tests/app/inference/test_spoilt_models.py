@@ -13,6 +13,8 @@ import pytest
 from app.inference.model_folder import ModelFolder
 from tests.support.running import run_app
 
+pytestmark = pytest.mark.slow  # starts services, or reads hundreds of pictures
+
 
 @pytest.fixture
 def copy(released: ModelFolder, tmp_path: Path) -> Path:

@@ -14,6 +14,8 @@ from app.recognition.digit import make_prediction, prepare_file
 from tests.support.drawn_digits import HANDS, MIDDLE, PAD_PX, PEN_WIDTH, Hand, draw_digit, measure_ink
 from tests.support.pictures import png
 
+pytestmark = pytest.mark.slow  # starts services, or reads hundreds of pictures
+
 SIZES = (0.3, 0.5, 0.75, 1.0, 1.3, 1.45, 1.6)  # times the usual size; the largest just fits on the pad
 
 

@@ -13,6 +13,8 @@ from tests.support.pictures import Grey, png
 from tests.support.proxies import behind, post_pictures, proxy_parameters
 from tests.support.running import Server, running
 
+pytestmark = pytest.mark.slow  # starts services, or reads hundreds of pictures
+
 KEEP_ALIVE_S = 1.0
 REQUESTS = 300  # python -m benchmarks.proxies sends 10,000
 
