@@ -53,21 +53,17 @@ def measure(read: Read, images: Images, size: int) -> float:
 def make_ways(engine: TorchEngine, device: str, sizes: list[int]) -> dict[str, Callable[[Images], Tensor]]:
     """Return the ways to run one network. Each maps pictures to scores ``(N, 11)`` on the CPU."""
 
-    def compute(batch: Tensor) -> Tensor:
-        probabilities, typicality = engine.network(batch)
-        return torch.cat([probabilities, typicality.unsqueeze(1)], dim=1)
-
     @torch.inference_mode()
     def pageable(images: Images) -> Tensor:
-        return compute(torch.from_numpy(images).to(device)).cpu()
+        return engine.compute(torch.from_numpy(images).to(device)).cpu()
 
     @torch.inference_mode()
     def pinned(images: Images) -> Tensor:
-        return compute(torch.from_numpy(images).pin_memory().to(device, non_blocking=True)).cpu()
+        return engine.compute(torch.from_numpy(images).pin_memory().to(device, non_blocking=True)).cpu()
 
     if device == "cpu":
         return {"pageable": pageable}
-    return {"pageable": pageable, "pinned": pinned, "graph": RecordedBatches(compute, device, sizes)}
+    return {"pageable": pageable, "pinned": pinned, "graph": RecordedBatches(engine.compute, device, sizes)}
 
 
 def compare_ways(model: ModelFolder, images: Images, device: str, sizes: list[int]) -> None:

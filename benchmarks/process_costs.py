@@ -21,6 +21,7 @@ from app.cli.bench import select_loop_factory
 from app.cli.bench_report import summarize
 from app.cli.load_generator import Load, plan_starts
 from app.cli.local_reader import LocalReader
+from app.cli.ray_job import BATCH
 from app.imaging.encode import to_png
 from app.settings import Settings
 from benchmarks.load import binary_tensor_post, multipart_post
@@ -33,7 +34,6 @@ from tests.support.running import METRICS_DELAY_S
 CONNECTIONS = (1, 4, 16, 64)
 PICTURES = 2_000  # different ones
 BATCH_DIGITS = 1_000  # of a /v2 request
-BULK_BATCH = 256  # pictures that an engine of `digitserve bulk` gets at once
 
 
 @dataclass(frozen=True)
@@ -168,8 +168,8 @@ def measure_bulk() -> float:
     """Return the CPU time in which ``digitserve bulk`` reads a picture, in microseconds, without Ray's own work."""
     reader = LocalReader(Settings(_env_file=None, threads=1))
     files = make_pictures(PICTURES)
-    reader.read(files[:BULK_BATCH])  # warms up
+    reader.read(files[:BATCH])  # warms up
     started = time.process_time()
-    for start in range(0, PICTURES, BULK_BATCH):
-        reader.read(files[start : start + BULK_BATCH])
+    for start in range(0, PICTURES, BATCH):
+        reader.read(files[start : start + BATCH])
     return (time.process_time() - started) / PICTURES * 1e6

@@ -1,6 +1,7 @@
 """``digitserve bulk``: reads any number of pictures on all cores of a Ray cluster, into Parquet files."""
 
 import argparse
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -49,10 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
         CommandError: The inputs cannot be listed, or the cluster cannot be reached.
     """
     settings = read_settings(arguments)
-    try:
-        import ray  # noqa: F401
-    except ModuleNotFoundError:
-        raise UsageError(f"bulk needs Ray: {install_command('ray')}") from None
+    if not importlib.util.find_spec("ray"):
+        raise UsageError(f"bulk needs Ray: {install_command('ray')}")
     from app.cli.parquet_output import ParquetOutput
     from app.cli.ray_job import connected, list_pictures, read_pictures
 
@@ -69,6 +68,6 @@ def run(arguments: argparse.Namespace) -> int:
             output.close()
             return fail(INTERRUPTED, f"interrupted\n{output.count:,} done; --resume continues")
         progress.clear()
-    note(output.summarize())
+    note(output.summarize(see="; see the column error"))
     note(f"the results are in {arguments.output}")
     return INCOMPLETE if output.failed else OK

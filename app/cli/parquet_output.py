@@ -4,7 +4,6 @@ Only the process that started the job writes, so no result is written twice, wha
 gets its final name when it is complete.
 """
 
-from collections import Counter
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -13,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from app.cli.results import ACCEPTED, FAILED, describe_verdicts
+from app.cli.results import ACCEPTED, FAILED, Tally
 from app.errors import CommandError, UsageError
 
 ROWS_PER_FILE = 1_000_000
@@ -28,7 +27,7 @@ def make_schema(whole_numbers: bool) -> pa.Schema:
     return pa.schema([("path", pa.string()), answer, *rest])
 
 
-class ParquetOutput:
+class ParquetOutput(Tally):
     """A folder of results.
 
     Args:
@@ -42,10 +41,10 @@ class ParquetOutput:
     """
 
     def __init__(self, folder: Path, whole_numbers: bool, resume: bool) -> None:
+        super().__init__()
         self._folder, self._schema = folder, make_schema(whole_numbers)
         self._writer: pq.ParquetWriter | None = None
         self._rows, self._opened = 0, 0.0
-        self._verdicts: Counter[str] = Counter()
         self.done: set[str] = set()  # the pictures that earlier runs have read
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -67,20 +66,6 @@ class ParquetOutput:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    @property
-    def count(self) -> int:
-        """How many results there are, including those of earlier runs."""
-        return self._verdicts.total()
-
-    @property
-    def failed(self) -> int:
-        """How many of the pictures could not be read."""
-        return self._verdicts[FAILED]
-
-    def summarize(self) -> str:
-        """Return how many pictures were read, accepted and refused for which reason."""
-        return describe_verdicts(self._verdicts, see="; see the column error")
 
     def write(self, table: pa.Table) -> None:
         """Write results in the columns of the schema."""

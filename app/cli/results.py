@@ -56,13 +56,28 @@ class Outcome(NamedTuple):
         return to_csv_record([values.get(column) for column in columns])
 
 
-def describe_verdicts(verdicts: Counter[str], see: str = "") -> str:
-    """Return how many files were read, accepted and refused for which reason. ``see`` says where errors are."""
-    count, failed = verdicts.total(), verdicts[FAILED]
-    reasons = [(verdicts[name], name) for name in sorted(verdicts.keys() - {ACCEPTED, FAILED})]
-    parts = [f"{number:,} {name}" for number, name in [(verdicts[ACCEPTED], ACCEPTED), *reasons]]
-    text = f"{count - failed:,} of {count:,} files read: {', '.join(parts)}"
-    return f"{text}. {failed:,} {FAILED}{see}" if failed else text
+class Tally:
+    """Counts the verdicts of the results in an output, including those of earlier runs."""
+
+    def __init__(self) -> None:
+        self._verdicts: Counter[str] = Counter()
+
+    @property
+    def count(self) -> int:
+        """How many results there are."""
+        return self._verdicts.total()
+
+    @property
+    def failed(self) -> int:
+        """How many of the files could not be read."""
+        return self._verdicts[FAILED]
+
+    def summarize(self, see: str = "") -> str:
+        """Return how many files were read, accepted and refused for which reason. ``see`` says where errors are."""
+        reasons = [(self._verdicts[name], name) for name in sorted(self._verdicts.keys() - {ACCEPTED, FAILED})]
+        parts = [f"{number:,} {name}" for number, name in [(self._verdicts[ACCEPTED], ACCEPTED), *reasons]]
+        text = f"{self.count - self.failed:,} of {self.count:,} files read: {', '.join(parts)}"
+        return f"{text}. {self.failed:,} {FAILED}{see}" if self.failed else text
 
 
 def to_csv_record(values: Sequence[object]) -> str:
@@ -103,30 +118,16 @@ def open_output(
         yield output
 
 
-class Output:
+class Output(Tally):
     """A stream that outcomes are written to."""
 
     def __init__(self, stream: BinaryIO, format: Format, whole_numbers: bool = False) -> None:
+        super().__init__()
         self._stream, self._format = stream, format
         self._answer_field = "text" if whole_numbers else "digit"
         self._columns = ("file", self._answer_field, "confidence", "accepted", "reason", "error")
         self._header = to_csv_record(self._columns) if format == "csv" else ""  # empty once it is written
         self._done: Counter[str] = Counter()  # counts, because a file that is named twice has two outcomes
-        self._verdicts: Counter[str] = Counter()  # of the outcomes in the output, including those of earlier runs
-
-    @property
-    def count(self) -> int:
-        """How many outcomes are in the output."""
-        return self._verdicts.total()
-
-    @property
-    def failed(self) -> int:
-        """How many of them have no answer."""
-        return self._verdicts[FAILED]
-
-    def summarize(self, see: str = "") -> str:
-        """Return how many files were read, accepted and refused for which reason. ``see`` says where errors are."""
-        return describe_verdicts(self._verdicts, see)
 
     def load_earlier_results(self) -> None:
         """Read which files earlier runs have done, and cut off an incomplete result.

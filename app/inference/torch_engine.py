@@ -49,9 +49,9 @@ class TorchEngine:
         if device != "cpu":
             from app.inference.cuda_graphs import RecordedBatches
 
-            self._recorded = RecordedBatches(self._compute, device)
+            self._recorded = RecordedBatches(self.compute, device)
 
-    def _compute(self, batch: "Tensor") -> "Tensor":
+    def compute(self, batch: "Tensor") -> "Tensor":
         """Map pictures on the device to ``(N, 11)``: probabilities and typicality, to copy back at once."""
         probabilities, typicality = self.network(batch)
         return self._torch.cat([probabilities, typicality.unsqueeze(1)], dim=1)
@@ -62,7 +62,7 @@ class TorchEngine:
         else:
             with self._torch.inference_mode():
                 batch = self._torch.tensor(images)  # copies: pictures from the network are read-only
-                scores = self._compute(batch.to(self.device)).cpu().numpy()
+                scores = self.compute(batch.to(self.device)).cpu().numpy()
         return Scores(scores[:, :-1], scores[:, -1])
 
 

@@ -76,9 +76,9 @@ def render_card(manifest: Manifest, plots: set[str]) -> str:
         *render_recipes(runs),
         "## What it is not for",
         "",
-        f"The model knows the ten digits as Americans wrote them in the 1990s{' and as nine Swiss do' * has_swiss}, "
-        "one digit per picture. It does not know printed type. It should refuse what is not a digit (`not_a_digit`), "
-        "but does not always do so. If a wrong digit is costly, use `accepted`, and let a person read the rest.",
+        f"The model learnt from digits by Americans of the 1990s{' and by nine Swiss writers' * has_swiss}, one digit "
+        "per picture. It does not know printed type. It refuses most pictures that show no digit (`not_a_digit`), but "
+        "not all. If a wrong digit is costly, use `accepted`, and let a person read the rest.",
         "",
     ]
     for name, title in PLOT_TITLES.items():

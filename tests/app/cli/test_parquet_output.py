@@ -27,7 +27,9 @@ def test_results_are_counted_and_complete(tmp_path: Path) -> None:
         output.write(make_table({"a.png": SEVEN, "b.png": BLANK}))
         output.write(make_table({"c.png": BROKEN}))
     assert (output.count, output.failed) == (3, 1)
-    assert output.summarize() == ("2 of 3 files read: 1 accepted, 1 blank. 1 could not be read; see the column error")
+    assert output.summarize("; see the column error") == (
+        "2 of 3 files read: 1 accepted, 1 blank. 1 could not be read; see the column error"
+    )
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["part-00000.parquet"]
     rows = pq.read_table(tmp_path / "out").to_pylist()
     assert [row["path"] for row in rows] == ["a.png", "b.png", "c.png"]
