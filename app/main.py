@@ -40,6 +40,8 @@ from app.inference.loaded_model import LoadedModel, ModelOptions, load_model
 from app.observability.logging import AccessLog
 from app.observability.metrics import Metrics
 from app.observability.tracing import close_provider
+from app.server.client_address import ClientFinder
+from app.server.direct_answers import DirectAnswers
 from app.server.load_shedding import LoadShedder
 from app.server.sighup import SighupHandler
 from app.settings import Settings
@@ -54,9 +56,11 @@ EXPOSED_HEADERS = ["X-Request-ID", "Server-Timing", "Retry-After"]  # readable b
 
 
 class LifespanState(TypedDict):
-    """What the lifespan passes to each request in ``request.state``."""
+    """What the lifespan passes to the server and, in ``request.state``, to each request."""
 
     service: ServiceState
+    load_shedder: LoadShedder | None  # these two pass the middleware by: None if it must see every request
+    direct_answers: DirectAnswers | None
 
 
 def create_app(settings: Settings, tracer_provider: "TracerProvider | None" = None) -> ASGIApp:
@@ -89,10 +93,10 @@ def create_app(settings: Settings, tracer_provider: "TracerProvider | None" = No
         admission = Admission(settings.max_inflight, settings.max_inflight_pixels, settings.max_inflight_bytes)
         threads = max(1, available_cores() // settings.workers)
         with ThreadPoolExecutor(threads, thread_name_prefix="pictures", initializer=lower_thread_priority) as pool:
-            # The CORS middleware must see every response: otherwise browsers hide it from pages of other origins.
-            shedder = LoadShedder(admission, metrics, log, settings.forwarded_allow_ips)
-            shed_request = None if settings.cors_origins else shedder
-            service = ServiceState(settings, model, admission, pool, metrics, engine_health, shed_request)
+            service = ServiceState(settings, model, admission, pool, metrics, engine_health)
+            find_client = ClientFinder(settings.forwarded_allow_ips)
+            shedder = LoadShedder(admission, metrics, log, find_client)
+            direct_answers = DirectAnswers(service, log, find_client, shedder, auth, with_pictures=not tracer_provider)
 
             def swap(new: LoadedModel) -> None:
                 service.model = new
@@ -108,7 +112,12 @@ def create_app(settings: Settings, tracer_provider: "TracerProvider | None" = No
             metrics.ready.set(1)
             logger.info("%s is ready on %s (%s)", model.id, model.engine.name, model.engine.device)
             try:
-                yield {"service": service}
+                # The CORS middleware must see every response: otherwise browsers hide it from pages of other origins.
+                yield {
+                    "service": service,
+                    "load_shedder": None if settings.cors_origins else shedder,
+                    "direct_answers": None if settings.cors_origins else direct_answers,
+                }
             finally:
                 flushing.cancel()
                 await reloader.close()
@@ -148,8 +157,8 @@ def create_app(settings: Settings, tracer_provider: "TracerProvider | None" = No
     correct_openapi(service_app, picture_routes, bool(keys), open_paths)
     wrapped: ASGIApp = Methods(PictureRouter(service_app, picture_routes))
     hosts = parse_list(settings.allowed_hosts)
-    if keys or hosts:
-        wrapped = Auth(wrapped, keys, hosts, open_paths, settings.open_pages)
+    auth = Auth(wrapped, keys, hosts, open_paths, settings.open_pages) if keys or hosts else None
+    wrapped = auth or wrapped
     if settings.cors_origins:  # outside Auth, because a browser's preflight request has no key
         origins = parse_list(settings.cors_origins)
         wrapped = CORSMiddleware(

@@ -120,15 +120,15 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     return error_response(request.scope, error.status_code, slug, title, detail, dict(error.headers or {}))
 
 
-async def on_unexpected_error(request: Request, error: Exception) -> Response:
+def internal_error_response(scope: Scope) -> JSONResponse:
     """Answer an unexpected exception without its cause, which the server logs."""
-    return error_response(
-        request.scope,
-        500,
-        "internal-error",
-        "Internal error",
-        "This is our fault. If you report it, include the request_id.",
-    )
+    detail = "This is our fault. If you report it, include the request_id."
+    return error_response(scope, 500, "internal-error", "Internal error", detail)
+
+
+async def on_unexpected_error(request: Request, error: Exception) -> Response:
+    """Answer an unexpected exception."""
+    return internal_error_response(request.scope)
 
 
 def add_error_handlers(app: FastAPI) -> None:

@@ -27,9 +27,6 @@ from app.settings import Settings
 SMALL_FILE_BYTES = 32_768
 SMALL_PICTURE_PIXELS = 128 * 128
 
-ShedRequest = Callable[[bytes, bytes, list[tuple[bytes, bytes]], tuple[str, int] | None], tuple[bytes, bytes] | None]
-"""Maps method, URL, headers and client of a request to the header lines and body of a 503, or to None."""
-
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
@@ -44,7 +41,6 @@ class ServiceState:
     pool: Executor  # decodes large pictures
     metrics: Metrics
     engine_health: EngineHealth
-    shed_request: ShedRequest | None = None  # refuses from the head alone; None if a middleware must see every request
     draining: bool = False  # a signal to stop has arrived
     last_reload: ReloadReport | None = None
 
@@ -64,6 +60,21 @@ class ServiceState:
         """Set the metric for how many pictures wait."""
         self.metrics.queue_size.set(self.model.scheduler.queue_size)
 
+    def begin_answer(self) -> LoadedModel:
+        """Count a request whose body is complete, and return the model that answers it. End it with ``end_answer``.
+
+        Raises:
+            OverloadedError: Too many requests are waiting.
+        """
+        self.admission.enter()
+        self.model.users += 1
+        return self.model
+
+    def end_answer(self, model: LoadedModel) -> None:
+        """Count the answer to a request."""
+        model.release()
+        self.admission.leave()
+
     def lease_model(self) -> "ModelLease":
         """Return a context manager for a request whose body is complete. It gives the model for the answer.
 
@@ -80,16 +91,21 @@ class ServiceState:
             OverloadedError: It is large, and too many large pictures are being decoded.
             DeadlineError: The deadline passed before its turn.
         """
-        image = None
-        if len(data) <= SMALL_FILE_BYTES:
-            if picture := decode_plain_png(data, min(SMALL_PICTURE_PIXELS, self.settings.max_pixels)):
-                return prepare_picture(picture, mode)
-            image = open_image(data, self.settings.max_pixels)
-            if image.pixel_count <= SMALL_PICTURE_PIXELS:
-                return prepare_picture(image.decode(), mode)
-        return await self.process_in_pool(
-            image or data, deadline, lambda opened: prepare_picture(opened.decode(), mode)
-        )
+        if len(data) <= SMALL_FILE_BYTES and (picture := self.prepare_small(data, mode)):
+            return picture
+        return await self.process_in_pool(data, deadline, lambda opened: prepare_picture(opened.decode(), mode))
+
+    def prepare_small(self, data: bytes, mode: Mode = "auto") -> PreparedPicture | None:
+        """Decode and normalise an image file of up to ``SMALL_FILE_BYTES``. Returns None if it has too many pixels.
+
+        Raises:
+            RequestError: It is not an image that we accept.
+            OverloadedError: There is not enough memory.
+        """
+        if plain := decode_plain_png(data, min(SMALL_PICTURE_PIXELS, self.settings.max_pixels)):
+            return prepare_picture(plain, mode)
+        image = open_image(data, self.settings.max_pixels)
+        return prepare_picture(image.decode(), mode) if image.pixel_count <= SMALL_PICTURE_PIXELS else None
 
     async def process_in_pool(
         self, image: OpenedImage | bytes, deadline: float, process: Callable[[OpenedImage], Result]
@@ -132,16 +148,13 @@ class ModelLease:
         self._service = service
 
     def __enter__(self) -> LoadedModel:
-        self._service.admission.enter()
-        self._model = self._service.model
-        self._model.users += 1
+        self._model = self._service.begin_answer()
         return self._model
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._model.release()
-        self._service.admission.leave()
+        self._service.end_answer(self._model)
 
 
 async def get_service(request: Request) -> ServiceState:

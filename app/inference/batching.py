@@ -28,7 +28,7 @@ class Completed(NamedTuple, Generic[Result]):
 
     result: Result
     queue_seconds: float
-    run_seconds: float  # of the whole batch
+    run_seconds: float  # of the whole batch, or of both batches
 
 
 @dataclass(slots=True)
@@ -39,6 +39,8 @@ class QueuedItem(Generic[Item, Result]):
     future: asyncio.Future[Completed[Result]]
     queued_at: float  # by time.perf_counter, as is the deadline
     deadline: float
+    queue_seconds: float = 0.0  # so far, in this batcher and in the one before it
+    run_seconds: float = 0.0
 
 
 class Batcher(Generic[Item, Result]):
@@ -53,6 +55,8 @@ class Batcher(Generic[Item, Result]):
         fair: In the event loop, whether batches run only for as long as other work had since the last batch, or since
             the first item came. Otherwise every full batch runs at once.
         on_batch: Called after each batch with its size and its duration in seconds.
+        second: Gets the items whose result is not good enough. Its result counts.
+        needs_second: Called with each result. Returns whether it is not good enough.
     """
 
     def __init__(
@@ -65,6 +69,8 @@ class Batcher(Generic[Item, Result]):
         max_waiting: int,
         fair: bool = False,
         on_batch: Callable[[int, float], None] = lambda size, seconds: None,
+        second: "Batcher[Item, Result] | None" = None,
+        needs_second: Callable[[Result], bool] = lambda result: False,
     ) -> None:
         self._run = run
         self._max_batch = max_batch
@@ -73,6 +79,7 @@ class Batcher(Generic[Item, Result]):
         self._fair = fair
         self._last_end = 0.0  # when the last batch ended in the event loop
         self._on_batch = on_batch
+        self._second, self._needs_second = second, needs_second
         self._executor = executor
         self._queue: deque[QueuedItem[Item, Result]] = deque()
         self._open = False
@@ -104,24 +111,30 @@ class Batcher(Generic[Item, Result]):
         """How many items wait for their batch."""
         return len(self._queue)
 
-    async def submit(self, item: Item, deadline: float = math.inf) -> Completed[Result]:
-        """Wait for an item's result. Start no work after ``deadline``, by ``time.perf_counter``.
+    def submit(self, item: Item, deadline: float = math.inf) -> asyncio.Future[Completed[Result]]:
+        """Return an item's result, once it is there. Start no work after ``deadline``, by ``time.perf_counter``.
+
+        The future may also get DeadlineError, because the deadline passed before the item's turn, NotReadyError,
+        because the batcher or its executor was closed by force, or whatever ``run`` raised for the item's batch.
+        Cancel it to skip the item.
 
         Raises:
             OverloadedError: Too many items are waiting.
-            DeadlineError: The deadline passed before the item's turn.
-            NotReadyError: The batcher is closed, or it or its executor was closed by force.
-            Exception: Whatever ``run`` raised for the item's batch.
+            NotReadyError: The batcher is closed.
         """
+        future: asyncio.Future[Completed[Result]] = self._loop.create_future()
+        self._add(QueuedItem(item, future, time.perf_counter(), deadline))
+        return future
+
+    def _add(self, queued: QueuedItem[Item, Result]) -> None:
+        """Queue an item. Raises what ``submit`` raises."""
         if not self._open:
             raise NotReadyError("The service is stopping.")
         if len(self._queue) >= self._max_waiting:
             raise OverloadedError("Too many requests are waiting.")
-        future: asyncio.Future[Completed[Result]] = self._loop.create_future()
-        self._queue.append(QueuedItem(item, future, time.perf_counter(), deadline))
+        self._queue.append(queued)
         if not self._busy:
             self._schedule()
-        return await future
 
     def _schedule(self) -> None:
         """Start a batch at the end of this turn of the loop, or after it has waited for more items."""
@@ -204,13 +217,28 @@ class Batcher(Generic[Item, Result]):
         outcome: Sequence[Result] | Exception,
     ) -> None:
         """Give each item of a batch its result, or all of them the exception."""
+        if self._batch is batch:
+            self._batch = []  # nothing is left to refuse, although some may go on to the second batcher
         if isinstance(outcome, Exception):
             for queued in batch:
                 resolve(queued, outcome)
             return
         for queued, result in zip(batch, outcome, strict=True):
-            resolve(queued, Completed(result, started - queued.queued_at, seconds))
+            queued.queue_seconds += started - queued.queued_at
+            queued.run_seconds += seconds
+            if self._second and self._needs_second(result):
+                self._second.take_over(queued)
+            else:
+                resolve(queued, Completed(result, queued.queue_seconds, queued.run_seconds))
         self._on_batch(len(batch), seconds)
+
+    def take_over(self, queued: QueuedItem[Item, Result]) -> None:
+        """Run an item of another batcher again. If there is no room for it, its future gets the exception."""
+        queued.queued_at = time.perf_counter()
+        try:
+            self._add(queued)
+        except (NotReadyError, OverloadedError) as error:
+            resolve(queued, error)
 
     def _refuse_batch(self) -> None:
         """Refuse what is left of the last batch: its executor was shut down by force, or could not run it."""

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from operator import attrgetter
 from types import TracebackType
 from typing import Self
 
@@ -69,14 +70,6 @@ class Scheduler:
             else None
         )
         self._careful_slice = CAREFUL_SLICE_IN_LOOP if careful_in_loop else CAREFUL_SLICE
-        self._single: Batcher[Grey, Score] = Batcher(
-            self._score_fast,
-            self._thread,
-            max_batch=max_batch,
-            max_wait_s=batch_wait_s,
-            max_waiting=max_waiting,
-            on_batch=on_batch,
-        )
         self._careful: Batcher[Grey, Score] | None = None
         if cascade:
             self._careful = Batcher(
@@ -86,6 +79,16 @@ class Scheduler:
                 max_waiting=max_waiting,
                 fair=True,
             )
+        self._single: Batcher[Grey, Score] = Batcher(
+            self._score_fast,
+            self._thread,
+            max_batch=max_batch,
+            max_wait_s=batch_wait_s,
+            max_waiting=max_waiting,
+            on_batch=on_batch,
+            second=self._careful,
+            needs_second=attrgetter("unsure"),
+        )
         self._on_batch = on_batch
         self._slice_lock = asyncio.Lock()  # first come, first served: slices of several large batches alternate
         self._bulk, self._max_bulk = 0, max_bulk
@@ -126,21 +129,17 @@ class Scheduler:
         """Accept no more pictures, and finish those that wait, the fast network's first."""
         await self._stack.aclose()
 
-    async def read_one(self, pixels: Grey, deadline: float = math.inf) -> Completed[Score]:
+    def read_one(self, pixels: Grey, deadline: float = math.inf) -> asyncio.Future[Completed[Score]]:
         """Read one picture ``(28, 28)``. Start no work after ``deadline``, by ``time.perf_counter``.
 
+        The future may also get DeadlineError, because the deadline passed before the picture's turn, OverloadedError,
+        because too many pictures wait for the careful network, or EngineFailedError.
+
         Raises:
-            DeadlineError: The deadline passed before its turn.
             OverloadedError: Too many pictures are waiting.
             NotReadyError: The service is stopping.
         """
-        first = await self._single.submit(pixels, deadline)
-        if self._careful is None or not first.result.unsure:
-            return first
-        second = await self._careful.submit(pixels, deadline)
-        return Completed(
-            second.result, first.queue_seconds + second.queue_seconds, first.run_seconds + second.run_seconds
-        )
+        return self._single.submit(pixels, deadline)
 
     async def read_many(self, images: Images, second_opinion: bool = True, deadline: float = math.inf) -> Scores:
         """Read a large batch ``(N, 28, 28)`` in slices. Without a second opinion, only the fast network reads it.

@@ -1,11 +1,12 @@
-"""One request and its response: the ASGI app's ``receive`` and ``send``."""
+"""One request and its response: answered by the ASGI app, through ``receive`` and ``send``, or directly."""
 
 import asyncio
 import http
 import logging
 import re
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
 import httptools
@@ -27,44 +28,67 @@ NO_BODY = frozenset({204, 304})
 HEADER_LINES = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [^\x00-\x08\x0a-\x1f\x7f]*\r\n)*")
 
 
-def make_scope(url: bytes, method: bytes, version: str, headers: Headers, root_path: str) -> Scope:
+class RequestHead(NamedTuple):
+    """The head of a request."""
+
+    method: bytes
+    url: bytes
+    version: str  # of HTTP: 1.0 or 1.1
+    headers: Headers  # with names in lower case
+
+
+def make_scope(head: RequestHead, root_path: str) -> Scope:
     """Return the ASGI scope of a request, without its addresses and its state.
 
     Raises:
         httptools.HttpParserInvalidURLError: The URL is malformed.
     """
-    parsed = httptools.parse_url(url)
+    parsed = httptools.parse_url(head.url)
     raw_path = parsed.path or b"/"
     path = raw_path.decode("ascii")
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "http_version": version,
+        "http_version": head.version,
         "scheme": "http",
-        "method": method.decode("ascii"),
+        "method": head.method.decode("ascii"),
         "root_path": root_path,
         "path": root_path + (unquote(path) if "%" in path else path),
         "raw_path": root_path.encode() + raw_path,
         "query_string": parsed.query or b"",
-        "headers": headers,
+        "headers": head.headers,
     }
+
+
+DirectAnswer = Callable[["Exchange"], bool]
+"""Answers a request whose body is complete. Returns False to leave it to the app."""
 
 
 class Exchange:
     """A request whose head is complete, and its response.
 
     Args:
+        direct_answer: Answers the request without the app, when its body is complete. It may leave it to the app.
         expects_continue: The client sends the body only after ``100 Continue``.
     """
 
-    def __init__(self, connection: "HttpProtocol", scope: Scope, keep_alive: bool, expects_continue: bool) -> None:
-        self.scope, self.keep_alive = scope, keep_alive
-        self.response_started = self.response_complete = False
-        self.task: asyncio.Task[None] | None = None
+    def __init__(
+        self,
+        connection: "HttpProtocol",
+        head: RequestHead,
+        keep_alive: bool,
+        direct_answer: DirectAnswer | None = None,
+        expects_continue: bool = False,
+    ) -> None:
+        self.head, self.keep_alive, self.direct_answer = head, keep_alive, direct_answer
+        self.client = connection.client
+        self.started_at = time.perf_counter()
+        self.started = self.response_started = self.response_complete = self.body_complete = False
+        self.work: asyncio.Future[Any] | None = None  # cancelled when the client disconnects
+        self.body = bytearray()
         self._connection, self._expects_continue = connection, expects_continue
-        self._body = bytearray()
-        self._body_complete = self._body_taken = self._disconnected = False
-        self._wakened = asyncio.Event()
+        self._body_taken = self._disconnected = False
+        self._wakened: asyncio.Event | None = None
         self._head: Message | None = None  # the start of a response, until its body follows
         self._sends_body = True
         self._chunked = False
@@ -73,34 +97,53 @@ class Exchange:
     @property
     def buffer_is_full(self) -> bool:
         """Whether the app has to take a part of the body before more of it is read."""
-        return len(self._body) > HIGH_WATER_BYTES and not self.response_complete
+        return len(self.body) > HIGH_WATER_BYTES and not self.response_complete
 
     def feed(self, data: bytes) -> None:
         """Add a part of the body. The app is woken only when the body is complete or the buffer is full."""
         if not self.response_complete:
-            self._body += data
+            self.body += data
             if self.buffer_is_full:
-                self._wakened.set()
+                self._wake()
 
     def complete_body(self) -> None:
         """Let the app have the whole body."""
-        self._body_complete = True
-        self._wakened.set()
+        self.body_complete = True
+        self._wake()
 
     def disconnect(self, reason: str) -> None:
         """Tell the app that the client is gone."""
         self._disconnected = True
-        self._wakened.set()
+        self._wake()
         self.cancel(reason)
 
     def cancel(self, reason: str) -> bool:
-        """Cancel the task of a request whose response has not started. Return whether there was one."""
-        return not self.response_started and self.task is not None and self.task.cancel(reason)
+        """Cancel the work for a request whose response has not started. Return whether there was any."""
+        return not self.response_started and self.work is not None and self.work.cancel(reason)
 
-    async def run(self, app: AsgiApp) -> None:
-        """Answer the request."""
+    def _wake(self) -> None:
+        if self._wakened:
+            self._wakened.set()
+
+    def respond(self, status: int, lines: bytes, body: bytes) -> None:
+        """Send a complete response, unless the client has gone.
+
+        Args:
+            lines: The header lines, without the date. They are valid.
+        """
+        self.response_started = self.response_complete = True
+        if self._disconnected or self._connection.is_closing:
+            return
+        lines += b"content-length: %d\r\n" % len(body)
+        head = format_head(status, self._connection.format_default_headers() + lines, self.keep_alive)
+        self._connection.write(head if self.head.method == b"HEAD" else head + body)
+        self._connection.on_response_complete()
+
+    async def run(self, app: AsgiApp, scope: Scope) -> None:
+        """Let the app answer the request."""
+        self._wakened = asyncio.Event()
         try:
-            await app(self.scope, self.receive, self.send)
+            await app(scope, self.receive, self.send)
         except Exception:
             logger.exception("The app failed.")
         if self.response_complete or self._disconnected or self._connection.is_closing:
@@ -114,23 +157,24 @@ class Exchange:
 
     async def receive(self) -> Message:
         """Return the next part of the body: all of it, unless it is large. After it, wait until the client is gone."""
+        assert self._wakened
         if self._expects_continue:
             self._expects_continue = False
-            if not self.response_started and not self._body:
+            if not self.response_started and not self.body:
                 self._connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         while not (
             self._disconnected
             or self.response_complete
-            or (not self._body_taken and (self._body_complete or self.buffer_is_full))
+            or (not self._body_taken and (self.body_complete or self.buffer_is_full))
         ):
             self._wakened.clear()
             await self._wakened.wait()
         if self._disconnected or self.response_complete:
             return {"type": "http.disconnect"}
-        body, self._body = bytes(self._body), bytearray()
-        self._body_taken = self._body_complete
+        body, self.body = bytes(self.body), bytearray()
+        self._body_taken = self.body_complete
         self._connection.update_reading()
-        return {"type": "http.request", "body": body, "more_body": not self._body_complete}
+        return {"type": "http.request", "body": body, "more_body": not self.body_complete}
 
     async def send(self, message: Message) -> None:
         """Send a part of the response. The head waits for the body, so that most responses are one write."""
@@ -162,7 +206,7 @@ class Exchange:
             await self._connection.drain()
             return
         self.response_complete = True
-        self._wakened.set()
+        self._wake()
         self._connection.on_response_complete()
 
     def _format_head(self, message: Message, length: int | None) -> bytes:
@@ -184,11 +228,11 @@ class Exchange:
         # The count finds a value that contains a second header.
         if not HEADER_LINES.fullmatch(lines) or lines.count(b"\n") != count:
             raise RuntimeError("A response has an invalid header.")
-        self._sends_body = status not in NO_BODY and self.scope["method"] != "HEAD"
+        self._sends_body = status not in NO_BODY and self.head.method != b"HEAD"
         if self._missing_bytes is None and status not in NO_BODY:
             if length is not None:
                 lines += b"content-length: %d\r\n" % length
-            elif self.scope["http_version"] == "1.1":
+            elif self.head.version == "1.1":
                 lines += b"transfer-encoding: chunked\r\n"
                 self._chunked = True
             else:

@@ -6,9 +6,7 @@ connection in a way that lets the client read the response first.
 """
 
 import asyncio
-import re
 import select
-from collections import deque
 from typing import Any
 
 import httptools
@@ -17,7 +15,9 @@ import uvicorn
 from app.http.middleware.request_log import BODY_TOO_SLOW, CLIENT_DISCONNECTED
 from app.http.paths import HEALTH_PATHS
 from app.http.problems import connection_problem
-from app.server.exchange import AsgiApp, Exchange, format_head, make_scope
+from app.server.exchange import Exchange, RequestHead, format_head
+from app.server.request_parser import RequestParser, StopParsingError
+from app.server.request_queue import RequestQueue
 from app.server.stages import ReceiveTimeouts, Stage, StageClock
 
 HEALTH_CONNECTIONS = 64  # beyond the maximum: they may only ask for health
@@ -28,14 +28,7 @@ MAX_UNREAD_S = 60.0  # for which a client may leave a response unread
 LINGER_S = 2.0
 LINGER_BYTES = 16_000_000
 
-# RFC 9110, 7.2: a name or an address, and perhaps a port. An empty one is valid, too.
-VALID_HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 DEFAULT_TIMEOUTS = ReceiveTimeouts()
-FRAMING = (b"content-length", b"transfer-encoding")
-
-
-class StopParsingError(Exception):
-    """Raised in a callback, it makes httptools stop. Without another answer, the request gets 400."""
 
 
 class HttpProtocol(asyncio.Protocol):
@@ -51,20 +44,13 @@ class HttpProtocol(asyncio.Protocol):
         max_connections: int = 8192,
         **_: Any,
     ) -> None:
-        self._app: AsgiApp = config.loaded_app
-        self._root_path, self._keep_alive_s = config.root_path, config.timeout_keep_alive
-        self._server_state, self._app_state = server_state, app_state
+        self._config, self._server_state, self._app_state = config, server_state, app_state
         self._service: Any = app_state.get("service")
+        # None if a middleware must see every request
+        self._direct_answers, self._shed = app_state.get("direct_answers"), app_state.get("load_shedder")
         self._timeouts, self._max_connections = timeouts, max_connections
-        self._parser = httptools.HttpRequestParser(self)
-        # The request that is being received.
-        self._url, self._headers = b"", list[tuple[bytes, bytes]]()
-        self._receiving: Exchange | None = None  # gets the body; None if the body is discarded
-        self._framing = b""  # header lines that say how the body of a request with ``Upgrade`` is framed
-        self._resuming = False  # parses such a body
-        # Requests are answered one after the other.
-        self._current: Exchange | None = None
-        self._waiting: deque[Exchange] = deque()
+        self._parser = RequestParser(self)
+        self._receiving: Exchange | None = None  # gets the body that is being received; None if that is discarded
         self._refusal = b""  # the answer to what arrived last, which is no request: nothing more is parsed
         self._reading, self._writing = True, True
         self._drained = asyncio.Event()
@@ -77,8 +63,11 @@ class HttpProtocol(asyncio.Protocol):
         self._transport = transport
         self._server_state.connections.add(self)  # type: ignore[arg-type]  # any protocol with ``shutdown`` will do
         address, peer = (transport.get_extra_info(name) for name in ("sockname", "peername"))
-        self._server = (str(address[0]), int(address[1])) if isinstance(address, tuple) else None
-        self._client = (str(peer[0]), int(peer[1])) if isinstance(peer, tuple) else None
+        server = (str(address[0]), int(address[1])) if isinstance(address, tuple) else None
+        self.client = (str(peer[0]), int(peer[1])) if isinstance(peer, tuple) else None
+        self._requests = RequestQueue(
+            self._config.loaded_app, self._config.root_path, self._app_state, self._server_state.tasks, server
+        )
         excess = len(self._server_state.connections) - self._max_connections
         self._only_health = excess > 0
         if excess > HEALTH_CONNECTIONS:
@@ -87,10 +76,7 @@ class HttpProtocol(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._server_state.connections.discard(self)
         self._drained.set()
-        for exchange in (self._due_response, *self._waiting):
-            if exchange:
-                exchange.disconnect(CLIENT_DISCONNECTED)
-        self._waiting.clear()
+        self._requests.disconnect()
 
     def pause_writing(self) -> None:
         self._writing = False
@@ -102,7 +88,7 @@ class HttpProtocol(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """Close the connection after the response that is due. uvicorn calls this when it stops."""
-        if response := self._due_response:
+        if response := self._requests.due:
             response.keep_alive = False
         else:
             self._transport.close()
@@ -115,12 +101,7 @@ class HttpProtocol(asyncio.Protocol):
     @property
     def is_busy(self) -> bool:
         """Whether a request is in progress: its body is arriving, or its response is not complete."""
-        return self._due_response is not None or self._clock.stage is Stage.BODY
-
-    @property
-    def _due_response(self) -> Exchange | None:
-        """The request that is being answered, if any."""
-        return None if self._current is None or self._current.response_complete else self._current
+        return self._requests.due is not None or self._clock.stage is Stage.BODY
 
     # Receiving
 
@@ -131,73 +112,33 @@ class HttpProtocol(asyncio.Protocol):
                 self._transport.abort()
             return
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._ignore_upgrade(data[upgrade.args[0] :])
+            self._parser.feed(data)
         except httptools.HttpParserError:
             self._refuse(400, "malformed")
         if self._clock.stage is Stage.HEAD and self._clock.received_in_stage > MAX_HEAD_BYTES:
             self._refuse(431, "head")
 
-    def _ignore_upgrade(self, rest: bytes) -> None:
-        """Read on after a head with ``Upgrade``: a server may ignore it (RFC 9110, 7.8).
+    def on_begin(self) -> None:
+        self._clock.begin(Stage.HEAD)
 
-        httptools ends such a request at its head. Its body would be taken for the next request. So a new parser gets a
-        head that only frames the body, and then the rest.
-        """
-        if self._refusal:
-            return
-        self._parser = httptools.HttpRequestParser(self)
-        self._resuming = bool(self._framing)
-        head = b"POST / HTTP/1.1\r\n%b\r\n" % self._framing if self._framing else b""
-        self._clock.received -= len(head) + len(rest)  # only the rest arrived, and it was counted
-        self.data_received(head + rest)
-
-    def on_message_begin(self) -> None:
-        if not self._resuming:
-            self._url, self._headers = b"", []
-            self._clock.begin(Stage.HEAD)
-
-    def on_url(self, url: bytes) -> None:
-        if not self._resuming:
-            self._url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._clock.stage is Stage.HEAD:  # later ones are trailers, which nothing reads
-            self._headers.append((name.lower(), value))
-
-    def on_headers_complete(self) -> None:
-        if self._resuming:
-            self._resuming = False
-            return
-        version, method = self._parser.get_http_version(), self._parser.get_method()
-        hosts = [value for name, value in self._headers if name == b"host"]
-        if len(hosts) > 1 or (not hosts and version == "1.1") or not all(VALID_HOST.fullmatch(host) for host in hosts):
+    def on_head(self, head: RequestHead, keep_alive: bool) -> None:
+        if self.is_closing:  # this request came after one with ``Connection: close``
             raise StopParsingError
-        self._framing = b""
-        if self._parser.should_upgrade():
-            self._framing = b"".join(b"%b: %b\r\n" % header for header in self._headers if header[0] in FRAMING)
         self._clock.begin(Stage.BODY)
-        keep_alive = version == "1.1" and self._parser.should_keep_alive() and method != b"CONNECT"
-        expects_continue = (b"expect", b"100-continue") in self._headers
         self._receiving = None
-        if not expects_continue and self._shed_request(method, keep_alive):
+        expects_continue = (b"expect", b"100-continue") in head.headers
+        direct_answer = None
+        if self._direct_answers and not expects_continue:
+            direct_answer = self._direct_answers.find(head)
+        if not (direct_answer or expects_continue) and self._shed_request(head, keep_alive):
             return
-        if self._only_health and self._url.partition(b"?")[0].decode("latin-1") not in HEALTH_PATHS:
+        if self._only_health and head.url.partition(b"?")[0].decode("latin-1") not in HEALTH_PATHS:
             self._refuse(503, "connections")
             raise StopParsingError
-        try:
-            scope = make_scope(self._url, method, version, self._headers, self._root_path)
-        except httptools.HttpParserInvalidURLError:
-            raise StopParsingError from None
-        scope["server"], scope["client"], scope["state"] = self._server, self._client, self._app_state.copy()
         keep_alive &= not (self._only_health or (self._service and self._service.draining))
-        exchange = self._receiving = Exchange(self, scope, keep_alive, expects_continue)
-        if self._due_response:
-            self._waiting.append(exchange)
-            self.update_reading()
-        else:
-            self._start(exchange)
+        exchange = self._receiving = Exchange(self, head, keep_alive, direct_answer, expects_continue)
+        self._requests.add(exchange)
+        self.update_reading()
 
     def on_body(self, body: bytes) -> None:
         if self._receiving:
@@ -205,23 +146,22 @@ class HttpProtocol(asyncio.Protocol):
             if self._receiving.buffer_is_full:
                 self.update_reading()
 
-    def on_message_complete(self) -> None:
-        if self._framing and self._parser.should_upgrade():
-            return  # the body follows
-        if self._receiving:
-            self._receiving.complete_body()
-            self._receiving = None
+    def on_end(self) -> None:
+        received, self._receiving = self._receiving, None
         self._clock.begin(Stage.NONE)
+        if received:
+            received.complete_body()
+            self._requests.on_body_complete(received)
 
-    def _shed_request(self, method: bytes, keep_alive: bool) -> bool:
+    def _shed_request(self, head: RequestHead, keep_alive: bool) -> bool:
         """Refuse the request if the service is full. Return whether it was refused. Its body is then discarded."""
-        service = self._service
-        if service is None or service.shed_request is None or service.draining or self._due_response:
+        if self._shed is None or self._service.draining or self._requests.due:
             return False  # a response that is due must come first
-        refusal = service.shed_request(method, self._url, self._headers, self._client)
+        refusal = self._shed(head, self.client)
         if refusal is None:
             return False
         lines, body = refusal
+        lines += b"content-length: %d\r\n" % len(body)
         response = format_head(503, self.format_default_headers() + lines, keep_alive) + body
         # In the next iteration of the event loop: libuv keeps reading while much data arrives. Clients that are refused
         # and retry within one iteration would stop all other work for seconds.
@@ -235,7 +175,7 @@ class HttpProtocol(asyncio.Protocol):
 
     def update_reading(self) -> None:
         """Read on, or stop reading: while requests wait, or while the app has to take a part of a body first."""
-        wanted = not (self._waiting or (self._receiving and self._receiving.buffer_is_full))
+        wanted = not (self._requests.waiting or (self._receiving and self._receiving.buffer_is_full))
         if wanted != self._reading and not self._transport.is_closing():
             self._reading = wanted
             if wanted:
@@ -268,27 +208,17 @@ class HttpProtocol(asyncio.Protocol):
         """Return the header lines that every response has: the date."""
         return b"".join([b"%b: %b\r\n" % header for header in self._server_state.default_headers])
 
-    def _start(self, exchange: Exchange) -> None:
-        """Start the task that answers a request."""
-        self._current = exchange
-        exchange.task = task = asyncio.get_running_loop().create_task(exchange.run(self._app))
-        exchange.scope["state"]["task"] = task
-        self._server_state.tasks.add(task)
-        task.add_done_callback(self._server_state.tasks.discard)
-
     def on_response_complete(self) -> None:
         """Go on with the next request, or close."""
         self._server_state.total_requests += 1
-        if self._current and not self._current.keep_alive:
+        if self._requests.current and not self._requests.current.keep_alive:
             self._close()
-            return
-        if self._waiting:
-            self._start(self._waiting.popleft())
-        elif self._refusal:
+        elif self._refusal and not self._requests.waiting:
             self.write(self._refusal)
             self._close()
-            return
-        self.update_reading()
+        else:
+            self._requests.go_on()
+            self.update_reading()
 
     def _refuse(self, status: int, reason: str) -> None:
         """Refuse an invalid or incomplete request, after the responses to earlier ones, and close the connection."""
@@ -297,11 +227,11 @@ class HttpProtocol(asyncio.Protocol):
         self._refusal = connection_problem(status)
         if self._service:
             self._service.metrics.count_rejection(reason)
-        last = self._waiting[-1] if self._waiting else self._due_response
+        last = self._requests.last
         if last and last is not self._receiving:
             return  # on_response_complete sends it
         if self._receiving and not self._receiving.response_complete:  # its body is malformed
-            if self._receiving.response_started or self._waiting:
+            if self._receiving.response_started or self._requests.waiting:
                 self._transport.abort()
                 return
             self._receiving.disconnect(CLIENT_DISCONNECTED)
@@ -317,7 +247,7 @@ class HttpProtocol(asyncio.Protocol):
             return
         self._transport.write_eof()
         self._clock.begin(Stage.REST)
-        self._waiting.clear()
+        self._requests.waiting.clear()
         self._receiving = None
         self.update_reading()
 
@@ -330,6 +260,8 @@ class HttpProtocol(asyncio.Protocol):
         """
         if self._transport.is_closing():
             return
+        if self._requests.leave_to_app():
+            return
         if self._writing:
             self._unread_since = None
         elif self._unread_since is None:
@@ -340,10 +272,10 @@ class HttpProtocol(asyncio.Protocol):
         clock, stage = self._clock, self._clock.stage
         if stage is Stage.NONE and clock.received_in_stage:
             stage = Stage.HEAD  # line feeds arrived instead of a request
-        if not self._reading or (stage is Stage.NONE and self._due_response):
+        if not self._reading or (stage is Stage.NONE and self._requests.due):
             clock.restart()
         elif stage is Stage.NONE:
-            if clock.elapsed(now) >= self._keep_alive_s and not self._has_unread_bytes():
+            if clock.elapsed(now) >= self._config.timeout_keep_alive and not self._has_unread_bytes():
                 self._transport.close()
         elif stage is Stage.REST:
             if clock.elapsed(now) >= LINGER_S:
@@ -354,7 +286,7 @@ class HttpProtocol(asyncio.Protocol):
                     self._transport.close()
                 else:
                     self._refuse(408, "slow")
-        elif clock.is_slow(now) and not (self._due_response and self._due_response.cancel(BODY_TOO_SLOW)):
+        elif clock.is_slow(now) and not (self._requests.due and self._requests.due.cancel(BODY_TOO_SLOW)):
             self._close()  # otherwise the RequestLog middleware sends the 408
 
     def _has_unread_bytes(self) -> bool:

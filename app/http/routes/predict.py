@@ -13,11 +13,16 @@ from app.http.query import Parameters
 from app.http.request_body import receive_body
 from app.http.responses import RawResponse, format_server_timing, respond
 from app.http.schemas import prediction_to_json
-from app.http.state import CurrentService
+from app.http.state import CurrentService, ServiceState
 from app.imaging.ink import ink_ratio
 from app.imaging.normalize import Mode
+from app.inference.batching import Completed
+from app.inference.loaded_model import LoadedModel
+from app.inference.scores import Score
 from app.recognition.answers import Prediction
-from app.recognition.digit import make_prediction
+from app.recognition.digit import PreparedPicture, make_prediction
+
+NOT_READ = Completed(None, 0.0, 0.0)  # stands for the score of a blank picture
 
 router = APIRouter(tags=["predict"])
 
@@ -56,16 +61,32 @@ async def predict(
             extract_image(body.content_type, body.content), body.deadline, parameters.normalize
         )
         decode_seconds = time.perf_counter() - started
-        score, queue_seconds, run_seconds = None, 0.0, 0.0
-        if not picture.blank:
-            completed = await model.scheduler.read_one(picture.pixels, body.deadline)
-            score, queue_seconds, run_seconds = completed.result, completed.queue_seconds, completed.run_seconds
-            service.metrics.observe_queue(queue_seconds)
-    prediction = make_prediction(picture, score, model.thresholds, model.id, parameters.preview)
+        completed = NOT_READ if picture.blank else await model.scheduler.read_one(picture.pixels, body.deadline)
+    response = write_answer(service, model, picture, completed, decode_seconds, parameters.preview)
+    if "trace" in request.scope:
+        _, queue_seconds, run_seconds = completed
+        request.scope["trace"].add_steps(started, decode=decode_seconds, queue=queue_seconds, infer=run_seconds)
+    return response
+
+
+def write_answer(
+    service: ServiceState,
+    model: LoadedModel,
+    picture: PreparedPicture,
+    completed: Completed[Score] | Completed[None],
+    decode_seconds: float,
+    preview: bool = False,
+) -> RawResponse:
+    """Write the answer for a picture, and count it.
+
+    Args:
+        completed: The picture's score, or ``NOT_READ`` if the picture is blank.
+    """
+    score, queue_seconds, run_seconds = completed
+    prediction = make_prediction(picture, score, model.thresholds, model.id, preview)
     if score is not None:
+        service.metrics.observe_queue(queue_seconds)
         service.metrics.observe_input(prediction.confidence or 0.0, score.typicality, ink_ratio(picture.pixels))
     service.metrics.count_prediction(prediction.digit, prediction.accepted)
     timing = format_server_timing(decode=decode_seconds, queue=queue_seconds, infer=run_seconds)
-    if "trace" in request.scope:
-        request.scope["trace"].add_steps(started, decode=decode_seconds, queue=queue_seconds, infer=run_seconds)
     return respond(prediction_to_json(prediction), server_timing=timing)

@@ -40,6 +40,11 @@ class Squares:
         return [item * item for item in items]
 
 
+async def submit(batcher: Batcher[int, int], item: int, deadline: float = math.inf) -> Completed[int]:
+    """Submit an item when the task runs, and wait for its result."""
+    return await batcher.submit(item, deadline)
+
+
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(asyncio.wait_for(test(), 20))
 
@@ -49,7 +54,7 @@ def test_an_item_gets_its_own_result() -> None:
 
     async def check() -> None:
         async with Batcher(Squares(), THREAD, max_batch=3, max_waiting=100) as batcher:
-            done = await asyncio.gather(*(batcher.submit(item) for item in range(20)))
+            done = await asyncio.gather(*(submit(batcher, item) for item in range(20)))
         assert [completed.result for completed in done] == [item * item for item in range(20)]
 
     run(check)
@@ -61,9 +66,9 @@ def test_items_that_wait_while_a_batch_runs_form_the_next_batch() -> None:
     async def check() -> None:
         squares = Squares(seconds=0.05)
         async with Batcher(squares, THREAD, max_batch=4, max_waiting=100) as batcher:
-            first = asyncio.create_task(batcher.submit(0))
+            first = asyncio.create_task(submit(batcher, 0))
             await asyncio.sleep(0.02)
-            rest = [asyncio.create_task(batcher.submit(item)) for item in range(1, 8)]
+            rest = [asyncio.create_task(submit(batcher, item)) for item in range(1, 8)]
             await asyncio.gather(first, *rest)
         assert squares.batches == [[0], [1, 2, 3, 4], [5, 6, 7]]
         assert threading.get_ident() not in squares.threads
@@ -77,7 +82,7 @@ def test_in_the_loop_items_of_one_turn_form_a_batch() -> None:
     async def check() -> None:
         squares = Squares()
         async with Batcher(squares, None, max_batch=4, max_waiting=100) as batcher:
-            await asyncio.gather(*(batcher.submit(item) for item in range(6)))
+            await asyncio.gather(*(submit(batcher, item) for item in range(6)))
         assert squares.batches == [[0, 1, 2, 3], [4, 5]]
         assert squares.threads == {threading.get_ident()}
 
@@ -91,7 +96,7 @@ def test_a_fair_batcher_takes_as_much_time_as_other_work(others_seconds: float) 
 
     async def check() -> None:
         async with Batcher(squares, None, max_batch=2, max_waiting=100, fair=True) as batcher:
-            items = [asyncio.create_task(batcher.submit(item)) for item in range(40)]
+            items = [asyncio.create_task(submit(batcher, item)) for item in range(40)]
             while not squares.batches:
                 await asyncio.sleep(0)
                 if not squares.batches:
@@ -112,7 +117,7 @@ def test_each_batch_is_reported() -> None:
             Squares(seconds=0.02), None, max_batch=4, max_waiting=100, on_batch=lambda *batch: reports.append(batch)
         )
         async with batcher:
-            await asyncio.gather(*(batcher.submit(item) for item in range(6)))
+            await asyncio.gather(*(submit(batcher, item) for item in range(6)))
         assert [size for size, _ in reports] == [4, 2]
         assert all(0.02 <= seconds < 1 for _, seconds in reports)
 
@@ -128,7 +133,7 @@ def test_a_batch_waits_for_more_items_only_if_asked_to() -> None:
             async with Batcher(squares, THREAD, max_batch=8, max_wait_s=wait, max_waiting=100) as batcher:
                 tasks = []
                 for item in range(3):
-                    tasks.append(asyncio.create_task(batcher.submit(item)))
+                    tasks.append(asyncio.create_task(submit(batcher, item)))
                     await asyncio.sleep(0.02)
                 await asyncio.gather(*tasks)
             assert len(squares.batches) == batches
@@ -141,9 +146,9 @@ def test_a_failure_concerns_only_its_batch() -> None:
 
     async def check() -> None:
         async with Batcher(Squares(), THREAD, max_batch=2, max_waiting=100) as batcher:
-            outcomes = await asyncio.gather(*(batcher.submit(item) for item in (1, -1)), return_exceptions=True)
+            outcomes = await asyncio.gather(*(submit(batcher, item) for item in (1, -1)), return_exceptions=True)
             assert all(isinstance(outcome, ValueError) for outcome in outcomes)
-            assert (await batcher.submit(3)).result == 9
+            assert (await submit(batcher, 3)).result == 9
 
     run(check)
 
@@ -157,7 +162,7 @@ def test_a_wrong_number_of_results_is_a_failure() -> None:
 
         async with Batcher(lossy, THREAD, max_batch=2, max_waiting=100) as batcher:
             with pytest.raises(RuntimeError, match="1 items went in and 0 results came out"):
-                await batcher.submit(1)
+                await submit(batcher, 1)
 
     run(check)
 
@@ -167,12 +172,12 @@ def test_an_item_over_the_limit_is_refused_at_once() -> None:
 
     async def check() -> None:
         async with Batcher(Squares(seconds=0.05), THREAD, max_batch=1, max_waiting=2) as batcher:
-            running = asyncio.create_task(batcher.submit(1))
+            running = asyncio.create_task(submit(batcher, 1))
             await asyncio.sleep(0.02)
-            waiting = [asyncio.create_task(batcher.submit(item)) for item in (2, 3)]
+            waiting = [asyncio.create_task(submit(batcher, item)) for item in (2, 3)]
             await asyncio.sleep(0)
             with pytest.raises(OverloadedError):
-                await batcher.submit(4)
+                await submit(batcher, 4)
             assert [c.result for c in await asyncio.gather(running, *waiting)] == [1, 4, 9]
 
     run(check)
@@ -184,9 +189,9 @@ def test_an_item_whose_caller_has_gone_is_not_computed() -> None:
     async def check() -> None:
         squares = Squares(seconds=0.05)
         async with Batcher(squares, THREAD, max_batch=8, max_waiting=100) as batcher:
-            first = asyncio.create_task(batcher.submit(1))
+            first = asyncio.create_task(submit(batcher, 1))
             await asyncio.sleep(0.02)
-            gone, stays = asyncio.create_task(batcher.submit(2)), asyncio.create_task(batcher.submit(3))
+            gone, stays = asyncio.create_task(submit(batcher, 2)), asyncio.create_task(submit(batcher, 3))
             await asyncio.sleep(0)
             gone.cancel()
             assert (await first).result == 1
@@ -201,11 +206,11 @@ def test_closing_finishes_waiting_items_and_accepts_no_more() -> None:
 
     async def check() -> None:
         async with Batcher(Squares(seconds=0.02), THREAD, max_batch=1, max_waiting=100) as batcher:
-            tasks = [asyncio.create_task(batcher.submit(item)) for item in range(5)]
+            tasks = [asyncio.create_task(submit(batcher, item)) for item in range(5)]
             await asyncio.sleep(0)
         assert [(await task).result for task in tasks] == [0, 1, 4, 9, 16]
         with pytest.raises(NotReadyError):
-            await batcher.submit(1)
+            await submit(batcher, 1)
 
     run(check)
 
@@ -228,15 +233,15 @@ def test_items_end_after_their_executor_was_shut_down_by_force(cancel: bool) -> 
     async def check() -> None:
         executor = ThreadPoolExecutor(1)
         async with Batcher(Squares(seconds=0.05), executor, max_batch=2, max_waiting=100) as batcher:
-            running = asyncio.create_task(batcher.submit(3))
+            running = asyncio.create_task(submit(batcher, 3))
             await asyncio.sleep(0.02)
-            waiting = [asyncio.create_task(batcher.submit(item)) for item in range(5)]
+            waiting = [asyncio.create_task(submit(batcher, item)) for item in range(5)]
             executor.shutdown(wait=False, cancel_futures=cancel)
             assert (await running).result == 9
             outcomes = await asyncio.gather(*waiting, return_exceptions=True)
             assert {type(outcome) for outcome in outcomes} <= {Completed, NotReadyError}
             await asyncio.to_thread(executor.shutdown)  # until then, the batch that runs may take further items
-            late = await asyncio.gather(*(batcher.submit(item) for item in range(5)), return_exceptions=True)
+            late = await asyncio.gather(*(submit(batcher, item) for item in range(5)), return_exceptions=True)
             assert {type(outcome) for outcome in late} == {NotReadyError}
 
     run(check)
@@ -248,7 +253,7 @@ def test_items_end_if_their_executor_is_broken() -> None:
     async def check() -> None:
         async with Batcher(Squares(), BrokenExecutor(), max_batch=2, max_waiting=100) as batcher:
             for _ in range(2):
-                outcomes = await asyncio.gather(*(batcher.submit(item) for item in range(5)), return_exceptions=True)
+                outcomes = await asyncio.gather(*(submit(batcher, item) for item in range(5)), return_exceptions=True)
                 assert all(isinstance(outcome, NotReadyError) for outcome in outcomes)
 
     run(check)
@@ -267,7 +272,7 @@ def test_items_end_whatever_is_raised(executor: Executor | None, error: type[Bas
     async def check() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: None)
         async with Batcher(work, executor, max_batch=1, max_waiting=100) as batcher:
-            tasks = [asyncio.create_task(batcher.submit(item)) for item in (1, -1, 2)]
+            tasks = [asyncio.create_task(submit(batcher, item)) for item in (1, -1, 2)]
             first, failed, last = await asyncio.gather(*tasks, return_exceptions=True)
         assert isinstance(first, Completed)
         assert isinstance(failed, RuntimeError | NotReadyError)
@@ -290,7 +295,7 @@ def test_items_end_if_the_callback_fails(executor: Executor | None) -> None:
     async def check() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: None)
         async with Batcher(Squares(), executor, max_batch=1, max_waiting=100, on_batch=fail) as batcher:
-            done = await asyncio.gather(*(batcher.submit(item) for item in range(5)))
+            done = await asyncio.gather(*(submit(batcher, item) for item in range(5)))
         assert [completed.result for completed in done] == [0, 1, 4, 9, 16]
 
     run(check)
@@ -307,7 +312,7 @@ def test_items_end_if_closing_is_cancelled() -> None:
     async def check() -> None:
         batcher = Batcher(work, THREAD, max_batch=1, max_waiting=100)
         await batcher.__aenter__()
-        tasks = [asyncio.create_task(batcher.submit(item)) for item in range(3)]
+        tasks = [asyncio.create_task(submit(batcher, item)) for item in range(3)]
         await asyncio.sleep(0.02)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(batcher.__aexit__(None, None, None), 0.05)
@@ -325,7 +330,7 @@ def test_waiting_and_computing_are_measured_separately() -> None:
 
     async def check() -> None:
         async with Batcher(Squares(seconds=0.05), THREAD, max_batch=1, max_waiting=100) as batcher:
-            first, second = await asyncio.gather(batcher.submit(1), batcher.submit(2))
+            first, second = await asyncio.gather(submit(batcher, 1), submit(batcher, 2))
         assert first.queue_seconds < 0.04 < first.run_seconds
         assert second.queue_seconds >= first.run_seconds * 0.9
 
@@ -356,7 +361,7 @@ def test_each_item_ends_once(
             tasks = []
             for item, pause, leaves in arrivals:
                 await asyncio.sleep(pause)
-                task = asyncio.create_task(batcher.submit(item))
+                task = asyncio.create_task(submit(batcher, item))
                 tasks.append(task)
                 if leaves:
                     await asyncio.sleep(0)
@@ -449,7 +454,7 @@ def test_each_item_ends_once_whatever_its_caller_does(
                 if caller.pauses:
                     await asyncio.sleep(0.001)
                 deadline = math.inf if caller.in_time else time.perf_counter() - 1
-                tasks.append(asyncio.create_task(batcher.submit(item, deadline)))
+                tasks.append(asyncio.create_task(submit(batcher, item, deadline)))
                 if caller.leaves_after == 0:
                     leave(item, tasks[item])
                 elif caller.leaves_after:

@@ -11,6 +11,7 @@ import pytest
 
 from app.errors import OverloadedError
 from app.imaging.digit_image import Images
+from app.inference.batching import Completed
 from app.inference.cascade import CascadeEngine
 from app.inference.engine_selection import open_engine
 from app.inference.engines import Engine
@@ -43,6 +44,11 @@ class FakeEngine:
         time.sleep(self.seconds)
         sure = images[:, 0, 0].astype(np.float32) / 255
         return Scores(np.stack([sure] + [(1 - sure) / 9] * 9, axis=1), np.ones(len(images), np.float32))
+
+
+async def read_one(scheduler: Scheduler, pixels: Grey) -> Completed[Score]:
+    """Read a picture when the task runs, and wait for its score."""
+    return await scheduler.read_one(pixels)
 
 
 def picture(brightness: int) -> Grey:
@@ -143,7 +149,7 @@ def test_a_slice_does_not_wait_forever() -> None:
 
     async def check() -> None:
         async with Scheduler(fast, in_loop=True, batch_wait_s=0.5) as scheduler:
-            single = asyncio.create_task(scheduler.read_one(picture(255)))
+            single = asyncio.create_task(read_one(scheduler, picture(255)))
             await asyncio.sleep(0)
             await scheduler.read_many(np.stack([picture(25)] * 3 * SLICE))
             assert not single.done()
@@ -160,7 +166,7 @@ def test_a_flood_of_doubtful_pictures_does_not_delay_clear_ones(in_loop: bool) -
 
     async def check() -> None:
         async with Scheduler(make_cascade(fast, careful), in_loop=True, careful_in_loop=in_loop) as scheduler:
-            flood = [asyncio.create_task(scheduler.read_one(picture(25))) for _ in range(200)]
+            flood = [asyncio.create_task(read_one(scheduler, picture(25))) for _ in range(200)]
             await flood[0]
             for _ in range(2):
                 assert (await scheduler.read_one(picture(255))).result == Score([1.0] + [0.0] * 9, 1.0)

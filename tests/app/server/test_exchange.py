@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.server.exchange import Exchange, Message
+from app.server.exchange import Exchange, Message, RequestHead
 
 Headers = list[tuple[bytes, bytes]]
 FOUR_BYTES: Headers = [(b"content-type", b"text/plain"), (b"content-length", b"4")]
@@ -18,6 +18,7 @@ class Connection:
     """Records what an exchange does with its connection."""
 
     is_closing = False
+    client = None
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
@@ -48,7 +49,9 @@ def body(content: bytes, more: bool = False) -> Message:
     return {"type": "http.response.body", "body": content, "more_body": more}
 
 
-def answer(messages: list[Message], keep_alive: bool = True, **scope: Any) -> tuple[Connection, Exchange]:
+def answer(
+    messages: list[Message], keep_alive: bool = True, method: str = "GET", http_version: str = "1.1"
+) -> tuple[Connection, Exchange]:
     """Let an app send these messages."""
     connection: Any = Connection()
 
@@ -57,8 +60,8 @@ def answer(messages: list[Message], keep_alive: bool = True, **scope: Any) -> tu
             await send(message)
 
     async def run() -> Exchange:
-        exchange = Exchange(connection, {"method": "GET", "http_version": "1.1", **scope}, keep_alive, False)
-        await exchange.run(app)
+        exchange = Exchange(connection, RequestHead(method.encode(), b"/", http_version, []), keep_alive)
+        await exchange.run(app, {})
         return exchange
 
     return connection, asyncio.run(run())

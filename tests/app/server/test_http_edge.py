@@ -71,6 +71,13 @@ def test_a_get_with_an_upgrade_is_answered(server: Server) -> None:
     ]
 
 
+def test_thousands_of_upgrades_in_one_packet_are_answered(server: Server) -> None:
+    """The parser starts again after each of them, as often as it takes."""
+    get = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    last = b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    assert statuses(exchange(server, get * 2000 + last)) == [200] * 2001
+
+
 @pytest.mark.parametrize("size", [12_000_000, 40_000_000])
 def test_a_client_that_still_sends_can_read_an_early_answer(server: Server, size: int) -> None:
     """A body over the limit gets 413, and the connection is not reset while the client sends the rest of it."""
