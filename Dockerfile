@@ -31,8 +31,9 @@ COPY app ./app
 COPY training ./training
 COPY models ./models
 COPY supply ./supply
-# From here on nothing is downloaded. The SBOM lists what is installed, and the model's files with their hashes. Tests of
-# packages, and ONNX Runtime's tools for creating graphs, are removed: the service does not import them.
+# From here on nothing is downloaded. The SBOM lists what is installed, and the model's files with their hashes. Removed is
+# what the service does not import: tests of packages, ONNX Runtime's tools for creating graphs, and its library for
+# programs in C (35 MB), which its Python module does not use.
 RUN /opt/build/bin/hatchling build -t wheel -d /tmp/wheel \
  && pip --python /opt/venv/bin/python install --no-compile --no-index --no-deps /tmp/wheel/*.whl \
  && pip --python /opt/venv/bin/python check \
@@ -40,6 +41,7 @@ RUN /opt/build/bin/hatchling build -t wheel -d /tmp/wheel \
  && /opt/venv/bin/python supply/sbom.py < packages.json > /opt/venv/sbom.cdx.json \
  && find /opt/venv -name tests -type d -prune -exec rm -rf {} + \
  && find /opt/venv -regex '.*/onnxruntime/\(quantization\|tools\|transformers\)' -prune -exec rm -rf {} + \
+ && find /opt/venv -path '*/onnxruntime/capi/libonnxruntime.so.*' -delete \
  && /opt/venv/bin/python -m compileall -q -j 0 /opt/venv/lib
 
 FROM ${BASE}

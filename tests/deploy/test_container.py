@@ -21,7 +21,7 @@ from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.container, pytest.mark.slow]
 
-MAX_IMAGE_BYTES = 560_000_000
+MAX_IMAGE_BYTES = 515_000_000
 
 
 @pytest.fixture(scope="module")
