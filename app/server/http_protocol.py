@@ -15,14 +15,15 @@ import uvicorn
 from app.http.middleware.request_log import BODY_TOO_SLOW, CLIENT_DISCONNECTED
 from app.http.paths import HEALTH_PATHS
 from app.http.problems import connection_problem
-from app.server.exchange import Exchange, RequestHead, format_head
+from app.server.exchange import HIGH_WATER_BYTES, Exchange, RequestHead, format_head
+from app.server.read_queue import ReadQueue
 from app.server.request_parser import RequestParser, StopParsingError
 from app.server.request_queue import RequestQueue
+from app.server.sending import SendingProtocol
 from app.server.stages import ReceiveTimeouts, Stage, StageClock
 
 HEALTH_CONNECTIONS = 64  # beyond the maximum: they may only ask for health
 MAX_HEAD_BYTES = 65_536  # of a request; checked after each packet
-MAX_UNREAD_S = 60.0  # for which a client may leave a response unread
 # After the last response, what still arrives is read and discarded within these limits. Closing a socket that has
 # unread bytes resets the connection, and the client may lose the response (RFC 9112, 9.6).
 LINGER_S = 2.0
@@ -31,7 +32,7 @@ LINGER_BYTES = 16_000_000
 DEFAULT_TIMEOUTS = ReceiveTimeouts()
 
 
-class HttpProtocol(asyncio.Protocol):
+class HttpProtocol(SendingProtocol):
     """One connection. Pass it to uvicorn's setting ``http``, with its limits in a ``functools.partial``."""
 
     def __init__(
@@ -42,20 +43,22 @@ class HttpProtocol(asyncio.Protocol):
         *,
         timeouts: ReceiveTimeouts = DEFAULT_TIMEOUTS,
         max_connections: int = 8192,
+        read_queue: ReadQueue | None = None,
         **_: Any,
     ) -> None:
-        self._config, self._server_state, self._app_state = config, server_state, app_state
+        super().__init__(server_state)
+        self._config, self._app_state = config, app_state
         self._service: Any = app_state.get("service")
         # None if a middleware must see every request
         self._direct_answers, self._shed = app_state.get("direct_answers"), app_state.get("load_shedder")
         self._timeouts, self._max_connections = timeouts, max_connections
         self._parser = RequestParser(self)
+        self._read_queue = read_queue or ReadQueue()
+        self._unparsed = b""  # waits in that queue
         self._receiving: Exchange | None = None  # gets the body that is being received; None if that is discarded
         self._refusal = b""  # the answer to what arrived last, which is no request: nothing more is parsed
-        self._reading, self._writing = True, True
-        self._drained = asyncio.Event()
+        self._reading = True
         self._clock = StageClock(timeouts)
-        self._unread_since: float | None = None
 
     # The connection
 
@@ -78,14 +81,6 @@ class HttpProtocol(asyncio.Protocol):
         self._drained.set()
         self._requests.disconnect()
 
-    def pause_writing(self) -> None:
-        self._writing = False
-        self._drained.clear()
-
-    def resume_writing(self) -> None:
-        self._writing = True
-        self._drained.set()
-
     def shutdown(self) -> None:
         """Close the connection after the response that is due. uvicorn calls this when it stops."""
         if response := self._requests.due:
@@ -101,16 +96,35 @@ class HttpProtocol(asyncio.Protocol):
     @property
     def is_busy(self) -> bool:
         """Whether a request is in progress: its body is arriving, or its response is not complete."""
-        return self._requests.due is not None or self._clock.stage is Stage.BODY
+        return self._requests.due is not None or self._clock.stage is Stage.BODY or self._unparsed != b""
 
     # Receiving
 
     def data_received(self, data: bytes) -> None:
         self._clock.received += len(data)
-        if self._clock.stage is Stage.REST or self._refusal:
+        if self.discards or self._refusal:
             if self._clock.received_in_stage > LINGER_BYTES:
                 self._transport.abort()
             return
+        if self._unparsed or self._read_queue.must_wait(data):
+            if not self._unparsed:
+                self._read_queue.add(self._parse_later)
+            self._unparsed += data
+            self.update_reading()
+        else:
+            self._parse(data)
+
+    def _parse_later(self, overdue: bool) -> None:
+        data, self._unparsed = self._unparsed, b""
+        if not (self._refusal or self.is_closing):
+            if self._service:
+                self._service.admission.overdue = overdue
+            self._parse(data)
+            if self._service:
+                self._service.admission.overdue = False
+            self.update_reading()
+
+    def _parse(self, data: bytes) -> None:
         try:
             self._parser.feed(data)
         except httptools.HttpParserError:
@@ -130,7 +144,8 @@ class HttpProtocol(asyncio.Protocol):
         direct_answer = None
         if self._direct_answers and not expects_continue:
             direct_answer = self._direct_answers.find(head)
-        if not (direct_answer or expects_continue) and self._shed_request(head, keep_alive):
+        is_direct = direct_answer and self._service.admission.room > 0
+        if not (is_direct or expects_continue) and self._shed_request(head, keep_alive):
             return
         if self._only_health and head.url.partition(b"?")[0].decode("latin-1") not in HEALTH_PATHS:
             self._refuse(503, "connections")
@@ -175,7 +190,8 @@ class HttpProtocol(asyncio.Protocol):
 
     def update_reading(self) -> None:
         """Read on, or stop reading: while requests wait, or while the app has to take a part of a body first."""
-        wanted = not (self._requests.waiting or (self._receiving and self._receiving.buffer_is_full))
+        is_full = len(self._unparsed) > HIGH_WATER_BYTES or (self._receiving and self._receiving.buffer_is_full)
+        wanted = not (is_full or self._requests.waiting)
         if wanted != self._reading and not self._transport.is_closing():
             self._reading = wanted
             if wanted:
@@ -184,29 +200,6 @@ class HttpProtocol(asyncio.Protocol):
                 self._transport.pause_reading()
 
     # Answering
-
-    @property
-    def is_closing(self) -> bool:
-        """Whether nothing can be sent any more."""
-        return self._clock.stage is Stage.REST or self._transport.is_closing()
-
-    def write(self, data: bytes) -> None:
-        """Send bytes, unless the connection is closing."""
-        if not self.is_closing:
-            self._transport.write(data)
-
-    async def drain(self) -> None:
-        """Wait until the client has read enough of what was sent."""
-        if not self._writing:
-            await self._drained.wait()
-
-    def abort(self) -> None:
-        """Close the connection at once."""
-        self._transport.abort()
-
-    def format_default_headers(self) -> bytes:
-        """Return the header lines that every response has: the date."""
-        return b"".join([b"%b: %b\r\n" % header for header in self._server_state.default_headers])
 
     def on_response_complete(self) -> None:
         """Go on with the next request, or close."""
@@ -246,6 +239,7 @@ class HttpProtocol(asyncio.Protocol):
             self._transport.close()
             return
         self._transport.write_eof()
+        self.discards = True
         self._clock.begin(Stage.REST)
         self._requests.waiting.clear()
         self._receiving = None
@@ -258,21 +252,15 @@ class HttpProtocol(asyncio.Protocol):
 
         The server calls this twice a second.
         """
-        if self._transport.is_closing():
+        if self._transport.is_closing() or self._requests.leave_to_app():
             return
-        if self._requests.leave_to_app():
-            return
-        if self._writing:
-            self._unread_since = None
-        elif self._unread_since is None:
-            self._unread_since = now
-        elif now - self._unread_since > MAX_UNREAD_S:
+        if self.is_left_unread(now):
             self._transport.abort()
             return
         clock, stage = self._clock, self._clock.stage
         if stage is Stage.NONE and clock.received_in_stage:
             stage = Stage.HEAD  # line feeds arrived instead of a request
-        if not self._reading or (stage is Stage.NONE and self._requests.due):
+        if not self._reading or self._unparsed or (stage is Stage.NONE and self._requests.due):
             clock.restart()
         elif stage is Stage.NONE:
             if clock.elapsed(now) >= self._config.timeout_keep_alive and not self._has_unread_bytes():
@@ -290,7 +278,7 @@ class HttpProtocol(asyncio.Protocol):
             self._close()  # otherwise the RequestLog middleware sends the 408
 
     def _has_unread_bytes(self) -> bool:
-        """Return whether something has arrived that the busy event loop has not read. Closing would lose a request."""
+        """Return whether something has arrived that the busy event loop has not parsed."""
         poll = select.poll()
         poll.register(self._transport.get_extra_info("socket"), select.POLLIN)
-        return bool(poll.poll(0))
+        return self._unparsed != b"" or bool(poll.poll(0))

@@ -11,6 +11,7 @@ import uvicorn
 
 from app.server.descriptors import limit_connections
 from app.server.http_protocol import HttpProtocol
+from app.server.read_queue import ReadQueue
 from app.server.stages import ReceiveTimeouts
 from app.server.uvicorn_server import Server
 from app.settings import Settings
@@ -36,7 +37,12 @@ def server_options(settings: Settings) -> dict[str, Any]:
     """Return the arguments for ``uvicorn.Config``."""
     timeouts = ReceiveTimeouts(settings.head_s, settings.body_s, settings.body_rate)
     return {
-        "http": partial(HttpProtocol, timeouts=timeouts, max_connections=limit_connections(settings.max_connections)),
+        "http": partial(
+            HttpProtocol,
+            timeouts=timeouts,
+            max_connections=limit_connections(settings.max_connections),
+            read_queue=ReadQueue(),
+        ),
         "ws": "none",  # the service has no websockets; uvicorn would answer them without the request log
         "backlog": 65_535,  # or the system's limit; a client whose connection does not fit retries seconds later
         "timeout_keep_alive": settings.keep_alive_s,

@@ -6,65 +6,23 @@ import json
 import re
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from PIL import Image
 
 from app.http.paths import HEALTH_BODIES
-from app.main import create_app
 from app.server import uvicorn_server
-from app.server.http_protocol import HttpProtocol
-from app.settings import Settings
+from tests.support.in_process import run
 from tests.support.pictures import Grey, encode, png
 from tests.support.running import Server, running
 
 KEY = "secret"
 KEY_HASH = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"
 BY_THE_APP = {"Content-Encoding": "identity"}  # changes nothing, but is unusual
-
-
-class Service:
-    """A service in this process. It records the paths of the requests that reach the app."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._app = create_app(settings)
-        self.by_the_app: list[str] = []
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http":
-            self.by_the_app.append(scope["path"])
-        await self._app(scope, receive, send)
-
-    @asynccontextmanager
-    async def serve(self) -> AsyncIterator[httpx.AsyncClient]:
-        """Serve on a free port, and give a client."""
-        config = uvicorn.Config(self, http=HttpProtocol, log_config=None, access_log=False)
-        server = uvicorn_server.Server(config, drain_s=0, grace_s=2)
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            serving = asyncio.create_task(server.serve([listener]))
-            while not server.started:  # noqa: ASYNC110  # uvicorn sets no event
-                await asyncio.sleep(0.01)
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}") as client:
-                yield client
-            server.should_exit = True
-            await serving
-
-
-def run(check: Callable[[httpx.AsyncClient, list[str]], Awaitable[None]], **settings: Any) -> None:
-    """Run a check against a service with these settings."""
-
-    async def serve_and_check() -> None:
-        service = Service(Settings(log_level="error", **settings))
-        async with service.serve() as client:
-            await check(client, service.by_the_app)
-
-    asyncio.run(asyncio.wait_for(serve_and_check(), 60))
 
 
 def comparable(response: httpx.Response) -> tuple[int, bytes, dict[str, str]]:
