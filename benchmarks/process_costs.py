@@ -21,7 +21,6 @@ from app.cli.bench import select_loop_factory
 from app.cli.bench_report import summarize
 from app.cli.load_generator import Load, plan_starts
 from app.cli.local_reader import LocalReader
-from app.cli.ray_job import BATCH
 from app.imaging.encode import to_png
 from app.settings import Settings
 from benchmarks.load import binary_tensor_post, multipart_post
@@ -166,6 +165,8 @@ backend digits
 
 def measure_bulk() -> float:
     """Return the CPU time in which ``digitserve bulk`` reads a picture, in microseconds, without Ray's own work."""
+    from app.cli.ray_job import BATCH  # Ray takes seconds to import
+
     reader = LocalReader(Settings(_env_file=None, threads=1))
     files = make_pictures(PICTURES)
     reader.read(files[:BATCH])  # warms up

@@ -38,7 +38,6 @@ from benchmarks.peers import CONTENDERS, OURS, ROOT, TEXTBOOK, Contender
 from benchmarks.report import CONNECTIONS
 from benchmarks.results import Figure, Results, Run
 from benchmarks.server_process import Server, ServerError, run_contender
-from training.data import mnist
 
 CHECKED_PICTURES = 200  # that each server reads before it is measured
 
@@ -47,6 +46,8 @@ Images = NDArray[np.uint8]  # (N, 28, 28)
 
 def load_digits() -> Images:
     """Load the pictures to send: MNIST's test split, shuffled, because its first half is harder than the second."""
+    from training.data import mnist  # takes seconds to import, which --help does not need
+
     images = mnist.load(Path(os.environ.get("DIGITS_DATA_DIR", "data")), "test").images.numpy()
     return np.random.default_rng(0).permutation(images)
 
