@@ -13,7 +13,7 @@ PIP_INSTALL = $(VENV)/bin/python -m pip install $(shell test -t 2 || echo -q)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test-fast test test-long coverage check format lock screenshots fuzz soak bench bench-startup bench-networks \
+.PHONY: help serve test-fast test test-long coverage check format lock screenshots fuzz soak bench bench-check bench-startup bench-networks \
 	bench-pictures bench-explain bench-fairness bench-growth bench-proxies bench-cuda capacity kubernetes ray clean
 
 help:  ## show this list
@@ -79,6 +79,9 @@ soak: $(DEV)  ## overload it, kill workers, swap models, send a million requests
 
 bench: $(DEV)  ## compare digitserve with other servers (installs them: 7 GB; needs wrk and MNIST)
 	@$(VENV)/bin/python -m benchmarks.servers
+
+bench-check: $(DEV)  ## check whether it has become slower, in five minutes: ratios to servers that do not change
+	@$(VENV)/bin/python -m benchmarks.check
 
 bench-startup: $(BASE)  ## measure cold start and resident memory
 	@$(VENV)/bin/python -m benchmarks.startup

@@ -18,6 +18,7 @@ from benchmarks.results import Figure, Results
 
 MAIN_CONNECTIONS = 16  # servers are compared at this many connections
 CONNECTIONS = (1, 16, 64)
+MAX_SPREAD = 0.15  # of the constant answer's rate, between the slowest and the fastest round; else nothing is published
 MAX_LOAD_BUSY = 0.9  # if wrk used a larger share of its core, it may have been the bottleneck
 
 

@@ -51,9 +51,18 @@ class Results:
 
     def median_figure(self, server: str, connections: int, value: Callable[[Figure], float]) -> float | None:
         """Return the median over the runs, or None if there are no figures."""
-        figures = (figure for run in self.runs if run.server == server for figure in run.figures)
-        values = [value(figure) for figure in figures if figure.connections == connections]
+        values = [value(figure) for figure in self.figures(server, connections)]
         return statistics.median(values) if values else None
+
+    def figures(self, server: str, connections: int) -> list[Figure]:
+        """Return the figure of each round."""
+        figures = (figure for run in self.runs if run.server == server for figure in run.figures)
+        return [figure for figure in figures if figure.connections == connections]
+
+    def spread(self, server: str, connections: int) -> float:
+        """Return how far its slowest round is from its fastest, as a share of the median; 0 with fewer than two."""
+        rates = [figure.per_second for figure in self.figures(server, connections)]
+        return (max(rates) - min(rates)) / statistics.median(rates) if len(rates) > 1 else 0.0
 
     def median_run(self, server: str, value: Callable[[Run], float]) -> float | None:
         """Return the median of a value that each run has once. Ignores runs that were cut short."""

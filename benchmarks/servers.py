@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -39,6 +40,14 @@ from benchmarks.report import CONNECTIONS
 from benchmarks.results import Figure, Results, Run
 from benchmarks.server_process import Server, ServerError, run_contender
 
+VECTOR_INSTRUCTIONS = {  # names in /proc/cpuinfo, the fastest first
+    "avx512_vnni": "AVX-512 VNNI",
+    "avx_vnni": "AVX-VNNI",
+    "avx512f": "AVX-512",
+    "avx2": "AVX2",
+    "i8mm": "Arm I8MM",
+    "asimddp": "Arm dot product",
+}
 CHECKED_PICTURES = 200  # that each server reads before it is measured
 
 Images = NDArray[np.uint8]  # (N, 28, 28)
@@ -127,6 +136,7 @@ def measure_server(
     seconds: float,
     warm_up: float,
     runs: list[Run],
+    connections: Sequence[int],
 ) -> None:
     """Run a server from its start to its end, and record what is measured on the way."""
     requests = make_posts(contender, images)
@@ -136,17 +146,23 @@ def measure_server(
         if expected:
             check_digits(requests[:CHECKED_PICTURES], expected[:CHECKED_PICTURES], port)
         runs.append(run)
-        for connections in CONNECTIONS:
+        for count in connections:
             if warm_up:
-                load.run_wrk(requests, port, connections, warm_up)
-            run.figures.append(measure_load(server, requests, port, connections, seconds))
+                load.run_wrk(requests, port, count, warm_up)
+            run.figures.append(measure_load(server, requests, port, count, seconds))
             print(f"    {run.figures[-1]}", flush=True)
             if not run.figures[-1].per_second:
-                raise ServerError(f"answered nothing at {connections} connections: {server.last_log_line()}")
+                raise ServerError(f"answered nothing at {count} connections: {server.last_log_line()}")
         run.resident_mb = server.resident_megabytes()
 
 
-def compare(contenders: Sequence[Contender], results: Results, seconds: float, warm_up: float) -> None:
+def compare(
+    contenders: Sequence[Contender],
+    results: Results,
+    seconds: float,
+    warm_up: float,
+    connections: Sequence[int] = CONNECTIONS,
+) -> None:
     """Measure all servers in turn, for the number of rounds in ``results``, and add what is measured to it."""
     images = load_digits()
     expected = read_digits(images)
@@ -156,7 +172,8 @@ def compare(contenders: Sequence[Contender], results: Results, seconds: float, w
         left = f", {(time.monotonic() - started) / turn * (total - turn) / 60:.0f} min left" if turn else ""
         print(f"[{turn + 1}/{total}] {contender.name}, round {turn // len(contenders) + 1}{left}", flush=True)
         try:
-            measure_server(contender, images, expected.get(contender.answers), seconds, warm_up, results.runs)
+            digits = expected.get(contender.answers)
+            measure_server(contender, images, digits, seconds, warm_up, results.runs, connections)
         except (ServerError, InstallError, OSError, subprocess.CalledProcessError) as error:
             results.failures[contender.name] = str(error)
             print(f"    {error}", file=sys.stderr, flush=True)
@@ -198,6 +215,12 @@ def require_tools() -> None:
         raise SystemExit("this needs two cores: 0 for the servers and 1 for the load")
 
 
+def find_vector_instructions(cpuinfo: str) -> str:
+    """Return what decides how fast the networks run: the best instructions that the processor has for int8."""
+    flags = set(re.findall(r"^(?:flags|Features)\s*: (.*)", cpuinfo, re.MULTILINE)[0].split())
+    return next((name for flag, name in VECTOR_INSTRUCTIONS.items() if flag in flags), "none that we know")
+
+
 def describe_machine() -> dict[str, str]:
     """Describe where and when this runs."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -205,6 +228,7 @@ def describe_machine() -> dict[str, str]:
     return {
         "Date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "Machine": f"{processor}, {os.cpu_count()} cores, Linux {platform.release()}",
+        "Vector instructions": find_vector_instructions("\n".join(lines)),
         "Python": platform.python_version(),
         "Load average before the start": f"{os.getloadavg()[0]:.1f} (on a busy machine the figures are worthless)",
         "Models": f"{TEXTBOOK.name}; digitserve: {released_model().name}",
@@ -238,8 +262,12 @@ def main() -> int:
         interrupted = True
         print("interrupted; every server has stopped", file=sys.stderr)
     if results.runs:
-        output = arguments.output or (environments.BUILD if arguments.only else ROOT / "benchmarks")
+        spread = results.spread("constant", report.MAIN_CONNECTIONS)
+        is_kept = not arguments.only and spread <= report.MAX_SPREAD
+        output = arguments.output or (ROOT / "benchmarks" if is_kept else environments.BUILD)
         report.write(results, output)
+        if spread > report.MAX_SPREAD:
+            print(f"\nThe constant answer varied by {spread:.0%}: the machine was too busy for figures to keep.")
         print(f"\n{report.summary_table(results)}\n\nwrote {output}/RESULTS.md, results.svg and results.json")
     return 130 if interrupted else int(bool(results.failures))
 

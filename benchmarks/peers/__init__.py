@@ -58,6 +58,15 @@ OURS = Contender(
 )
 
 CONTENDERS = [
+    Contender(
+        name="floor",
+        title="httptools alone, a constant answer",
+        folder="floor",
+        command=python_module("floor.server", "{port}"),
+        package="httptools",
+        torch=False,
+        answers="constant",
+    ),
     # It has no access log, so the ceiling is even higher: digitserve has one.
     Contender(
         name="constant",

@@ -8,12 +8,13 @@ import torch.nn.functional as F
 
 from app.inference.networks import DIGITS, Network
 from tests.support.small_training import vary
-from training import trainer
+from training import batches, trainer
 from training.augmentation.geometry import augment
+from training.batches import compute_loss, iterate_batches, prepare
 from training.data.mnist import Digits
 from training.data.populations import HeldOut
 from training.recipes import FAST
-from training.trainer import compute_loss, fit, iterate_batches, predict, prepare
+from training.trainer import fit, predict
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def test_all_pictures_are_augmented_alike(digits: Digits, monkeypatch: pytest.Mo
         counts.append(len(images))
         return augment(images, *arguments)
 
-    monkeypatch.setattr(trainer, "augment", count_and_augment)
+    monkeypatch.setattr(batches, "augment", count_and_augment)
     run = fit(vary(epochs=1, junk=0.5, variants=0.25), digits, seed=0)
     assert sum(counts) == 1_400  # 800 digits, 200 variants and 400 outliers
     assert run.network.head.weight[10].abs().max() > 0  # the logit of "anything else" has learnt

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from app.inference.networks import Network, build_network
 from tests.support.small_training import SMALL, vary, write_small_mnist
+from training.batches import schedule_strength
 from training.data.mnist import Digits, hold_out, load
 from training.errors import RunError
 from training.provenance import describe_provenance
@@ -18,7 +19,6 @@ from training.trainer import (
     Step,
     fit,
     schedule_learning_rate,
-    schedule_strength,
     seed_epoch,
     select_arithmetic,
     select_device,

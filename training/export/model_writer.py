@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import safetensors.torch
 import torch
 
@@ -24,7 +23,6 @@ from app.inference.golden_digits import read_golden_digits
 from app.inference.model_folder import (
     Calibration,
     EngineName,
-    GoldenDigit,
     Manifest,
     ModelFolder,
     NetworkCalibration,
@@ -39,6 +37,7 @@ from training.evaluation.metrics import ACCEPT_ALL, ENGINES, measure_model
 from training.evaluation.reference import store_reference
 from training.export.calibration import fit_cascade, fit_graph_temperature, fit_network_temperature, fit_thresholds
 from training.export.early_exit import add_early_exit, find_lightest_members
+from training.export.golden_digits import select_golden_digits
 from training.export.int8 import quantize
 from training.export.network_size import count_macs
 from training.export.onnx_graph import check_agreement, run_graph, write_graph
@@ -47,8 +46,6 @@ from training.provenance import describe_provenance
 from training.runs import Run
 from training.trainer import predict
 
-GOLDEN_PER_CLASS = 2
-GOLDEN_CONFIDENCE = 0.9
 AGREEMENT_DIGITS = 1_000  # training digits on which the graph is compared with torch
 
 
@@ -287,25 +284,3 @@ def export_network(
         },
         scores=scores,
     )
-
-
-def select_golden_digits(digits: Digits, scores: Sequence[Scores]) -> list[GoldenDigit]:
-    """Select the first few digits of each class that every network reads correctly and surely, with every engine.
-
-    Raises:
-        ExportError: There are too few of them.
-    """
-    labels = digits.labels.numpy()
-    is_sure = np.ones(len(labels), bool)
-    for score in scores:
-        is_sure &= score.probabilities.argmax(axis=1) == labels
-        is_sure &= score.probabilities.max(axis=1) > GOLDEN_CONFIDENCE
-    golden = []
-    for digit in range(10):
-        selected = np.flatnonzero(is_sure & (labels == digit))[:GOLDEN_PER_CLASS]
-        if len(selected) < GOLDEN_PER_CLASS:
-            raise ExportError(f"The network reads fewer than {GOLDEN_PER_CLASS} of the {digit}s surely. Train longer.")
-        golden += [
-            GoldenDigit.model_construct(digit=digit, pixels=digits.images[i].numpy().tobytes()) for i in selected
-        ]
-    return golden
