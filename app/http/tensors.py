@@ -15,10 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.errors import MalformedRequestError, describe_first_error
 from app.http.image_upload import BYTE_ORDER_MARK, decode_base64
+from app.http.json_numbers import split_numbers
 from app.imaging.digit_image import IMAGE_SIZE, Images
 from app.inference.model_folder import Thresholds
 from app.inference.scores import Scores
 
+LARGE_JSON_BYTES = 65_536  # a longer JSON is parsed in a thread, and its numbers in pieces
 EXTRA_COMMAS = 1_000  # allowed in the JSON of a request, besides those between the numbers of its images
 
 INPUTS: list[dict[str, Any]] = [{"name": "images", "datatype": "UINT8", "shape": [-1, IMAGE_SIZE, IMAGE_SIZE]}]
@@ -134,8 +136,12 @@ def parse_request(body: bytes, json_length: int, max_images: int) -> tuple[Infer
     # Checked before parsing, because each value costs memory.
     if body.count(b",", 0, json_length) > max_images * IMAGE_SIZE**2 + EXTRA_COMMAS:
         raise MalformedRequestError(f"The request has more values than {max_images:,} images have.")
+    text = body[:json_length].removeprefix(BYTE_ORDER_MARK)
+    split = split_numbers(text) if len(text) > LARGE_JSON_BYTES else None
     try:
-        request = InferenceRequest.model_validate_json(body[:json_length].removeprefix(BYTE_ORDER_MARK))
+        request = InferenceRequest.model_validate_json(split.rest if split else text)
+        if split and request.inputs[0].data != []:  # they were not the tensor's
+            request, split = InferenceRequest.model_validate_json(text), None
     except ValidationError as error:
         first = describe_first_error(error.errors(include_input=False, include_url=False))
         raise MalformedRequestError(f"{first}.") from None
@@ -156,16 +162,22 @@ def parse_request(body: bytes, json_length: int, max_images: int) -> tuple[Infer
         raise MalformedRequestError("binary_data_size must be the number of bytes after the JSON.")
     binary = None if size is None else memoryview(body)[json_length:]
     if tensor.datatype == "BYTES":
+        if split:
+            raise MalformedRequestError("The data of images must be strings: each file in base64.")
         return request, read_files(tensor, binary)
-    return request, read_pixels(tensor, binary).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
+    pixels = read_pixels(tensor, binary, split.numbers if split else None)
+    return request, pixels.reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
 
 
-def read_pixels(tensor: InputTensor, binary: memoryview | None) -> NDArray[np.uint8]:
+def read_pixels(
+    tensor: InputTensor, binary: memoryview | None, numbers: NDArray[np.float64] | None
+) -> NDArray[np.uint8]:
     """Return the numbers of a tensor, rounded to whole ones.
 
     Args:
         tensor: The tensor. Its shape is valid.
         binary: Its bytes, if they follow the JSON.
+        numbers: Its numbers, if they were taken out of the JSON.
 
     Raises:
         MalformedRequestError: They are not as many as the shape says, not numbers, or not from 0 to 255.
@@ -175,12 +187,14 @@ def read_pixels(tensor: InputTensor, binary: memoryview | None) -> NDArray[np.ui
         if len(binary) != count * dtype.itemsize:
             raise MalformedRequestError("The length of the binary tensor does not match its shape and datatype.")
         values: NDArray[Any] = np.frombuffer(binary, dtype)
+    elif numbers is not None:
+        values = numbers
     else:
-        numbers = flatten(tensor.data or [])
-        if not set(map(type, numbers)) <= {int, float}:
+        data = flatten(tensor.data or [])
+        if not set(map(type, data)) <= {int, float}:
             raise MalformedRequestError("The data of images must be numbers.")
         try:
-            values = np.array(numbers, np.float64)
+            values = np.array(data, np.float64)
         except OverflowError:
             raise MalformedRequestError("The numbers of images must be from 0 to 255.") from None
     if values.size != count:

@@ -13,14 +13,13 @@ from app.http.request_body import receive_body
 from app.http.responses import RawResponse, respond
 from app.http.routes.open_inference import describe_protocol_errors, require_model
 from app.http.state import CurrentService, ServiceState
-from app.http.tensors import InferenceResponse, make_outputs, parse_request, write_response
+from app.http.tensors import LARGE_JSON_BYTES, InferenceResponse, make_outputs, parse_request, write_response
 from app.imaging.digit_image import IMAGE_SIZE
 from app.observability.input_statistics import compute_statistics
 from app.recognition.digit import PreparedPicture
 
 HEADER_LENGTH = "Inference-Header-Content-Length"  # bytes of JSON before the binary tensors
 IMAGES_PER_DEADLINE = 16  # each 16 images extend the deadline, as in a batch
-LARGE_JSON_BYTES = 65_536  # a longer JSON is parsed in a thread
 
 router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
