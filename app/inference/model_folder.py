@@ -171,7 +171,7 @@ class Manifest(ManifestPart):
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A verified model folder: its manifest, and the bytes of its files."""
+    """A verified model folder: its manifest, and the bytes of its files until an engine has read them."""
 
     folder: Path
     manifest: Manifest

@@ -10,6 +10,7 @@ import pytest
 
 from app.errors import ModelFolderError
 from app.inference import model_folder
+from app.inference.loaded_model import ModelOptions, load_model
 from app.inference.model_folder import ModelFolder
 from app.settings import RELEASED_MODEL
 
@@ -107,3 +108,10 @@ def test_the_sha256_of_a_model_covers_all_of_it(copy: Path, released: ModelFolde
     assert model_folder.load(copy).sha256 == released.sha256
     edit(copy, lambda m: m.update(created="2000-01-01T00:00:00+00:00"))
     assert model_folder.load(copy).sha256 != released.sha256
+
+
+def test_a_model_in_use_keeps_no_copy_of_its_files(released: ModelFolder) -> None:
+    """Eleven megabytes of weights and graphs are needed only until the engine has read them."""
+    loaded = load_model(released.folder, ModelOptions(), lambda error: None)
+    assert not loaded.folder.contents
+    loaded.read_golden_digits()
