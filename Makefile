@@ -11,6 +11,8 @@ PARALLEL = -n $(or $(JOBS),2) --dist loadscope --no-loadscope-reorder
 # On a terminal pip shows its progress. Elsewhere it says nothing unless it fails.
 PIP_INSTALL = $(VENV)/bin/python -m pip install $(shell test -t 2 || echo -q)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Tests start hundreds of processes, which would all compile our code again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test-fast test test-long coverage check format lock screenshots fuzz soak bench bench-check bench-startup bench-networks \
@@ -25,12 +27,14 @@ serve: $(BASE)  ## install the service and start it on http://127.0.0.1:8000 (DI
 test-fast: $(TEST)  ## run the quick tests of the service, without torch
 	@$(VENV)/bin/python -m pytest tests/app $(PARALLEL) -m "not slow and not serial and not browser and not fuzz"
 
-# Each file runs in one process, in the order of the collection. Tests that measure times run alone afterwards.
+# Each file runs in one process, in the order of the collection. Tests that measure times run alone afterwards. Long tests
+# import Ray, which takes seconds in each process.
+WITHOUT_RAY = --ignore tests/app/cli/test_bulk.py --ignore tests/deploy/test_ray_serve.py
 test: $(DEV)  ## run all tests but the long ones (JOBS=2 processes at a time)
-	@$(VENV)/bin/python -m pytest $(PARALLEL) -m "not serial and not long"
-	@$(VENV)/bin/python -m pytest -m "serial and not long"
+	@$(VENV)/bin/python -m pytest $(PARALLEL) $(WITHOUT_RAY) -m "not serial and not long"
+	@$(VENV)/bin/python -m pytest $(WITHOUT_RAY) -m "serial and not long" tests/app tests/deploy
 
-test-long: $(DEV)  ## run the tests that take a minute or more: pods (need root, podman, runc, buildah, haproxy), fine-tuning
+test-long: $(DEV)  ## run the tests that take half a minute or more: pods (need root, podman, runc, buildah, haproxy), Ray, released figures
 	@$(VENV)/bin/python -m pytest -m long
 
 coverage: $(DEV)  ## run all tests and measure branch coverage, including that of the processes they start

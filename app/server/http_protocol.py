@@ -63,22 +63,22 @@ class HttpProtocol(SendingProtocol):
     # The connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # no other kind is used
-        self._transport = transport
-        self._server_state.connections.add(self)  # type: ignore[arg-type]  # any protocol with ``shutdown`` will do
+        self.transport = transport
+        self.server_state.connections.add(self)  # type: ignore[arg-type]  # any protocol with ``shutdown`` will do
         address, peer = (transport.get_extra_info(name) for name in ("sockname", "peername"))
         server = (str(address[0]), int(address[1])) if isinstance(address, tuple) else None
         self.client = (str(peer[0]), int(peer[1])) if isinstance(peer, tuple) else None
         self._requests = RequestQueue(
-            self._config.loaded_app, self._config.root_path, self._app_state, self._server_state.tasks, server
+            self._config.loaded_app, self._config.root_path, self._app_state, self.server_state.tasks, server
         )
-        excess = len(self._server_state.connections) - self._max_connections
+        excess = len(self.server_state.connections) - self._max_connections
         self._only_health = excess > 0
         if excess > HEALTH_CONNECTIONS:
             self._refuse(503, "connections")
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._server_state.connections.discard(self)
-        self._drained.set()
+        super().connection_lost(error)
+        self.server_state.connections.discard(self)
         self._requests.disconnect()
 
     def shutdown(self) -> None:
@@ -86,7 +86,7 @@ class HttpProtocol(SendingProtocol):
         if response := self._requests.due:
             response.keep_alive = False
         else:
-            self._transport.close()
+            self.transport.close()
 
     @property
     def is_new(self) -> bool:
@@ -104,7 +104,7 @@ class HttpProtocol(SendingProtocol):
         self._clock.received += len(data)
         if self.discards or self._refusal:
             if self._clock.received_in_stage > LINGER_BYTES:
-                self._transport.abort()
+                self.transport.abort()
             return
         if self._unparsed or self._read_queue.must_wait(data):
             if not self._unparsed:
@@ -192,18 +192,18 @@ class HttpProtocol(SendingProtocol):
         """Read on, or stop reading: while requests wait, or while the app has to take a part of a body first."""
         is_full = len(self._unparsed) > HIGH_WATER_BYTES or (self._receiving and self._receiving.buffer_is_full)
         wanted = not (is_full or self._requests.waiting)
-        if wanted != self._reading and not self._transport.is_closing():
+        if wanted != self._reading and not self.transport.is_closing():
             self._reading = wanted
             if wanted:
-                self._transport.resume_reading()
+                self.transport.resume_reading()
             else:
-                self._transport.pause_reading()
+                self.transport.pause_reading()
 
     # Answering
 
     def on_response_complete(self) -> None:
         """Go on with the next request, or close."""
-        self._server_state.total_requests += 1
+        self.server_state.total_requests += 1
         if self._requests.current and not self._requests.current.keep_alive:
             self._close()
         elif self._refusal and not self._requests.waiting:
@@ -225,7 +225,7 @@ class HttpProtocol(SendingProtocol):
             return  # on_response_complete sends it
         if self._receiving and not self._receiving.response_complete:  # its body is malformed
             if self._receiving.response_started or self._requests.waiting:
-                self._transport.abort()
+                self.transport.abort()
                 return
             self._receiving.disconnect(CLIENT_DISCONNECTED)
         self.write(self._refusal)
@@ -233,12 +233,12 @@ class HttpProtocol(SendingProtocol):
 
     def _close(self) -> None:
         """Close the connection. If more of a request may arrive, tell the client first, and discard it."""
-        if self._transport.is_closing():
+        if self.transport.is_closing():
             return
         if self._clock.stage is not Stage.BODY and not self._refusal:
-            self._transport.close()
+            self.transport.close()
             return
-        self._transport.write_eof()
+        self.transport.write_eof()
         self.discards = True
         self._clock.begin(Stage.REST)
         self._requests.waiting.clear()
@@ -252,10 +252,10 @@ class HttpProtocol(SendingProtocol):
 
         The server calls this twice a second.
         """
-        if self._transport.is_closing() or self._requests.leave_to_app():
+        if self.transport.is_closing() or self._requests.leave_to_app():
             return
         if self.is_left_unread(now):
-            self._transport.abort()
+            self.transport.abort()
             return
         clock, stage = self._clock, self._clock.stage
         if stage is Stage.NONE and clock.received_in_stage:
@@ -264,14 +264,14 @@ class HttpProtocol(SendingProtocol):
             clock.restart()
         elif stage is Stage.NONE:
             if clock.elapsed(now) >= self._config.timeout_keep_alive and not self._has_unread_bytes():
-                self._transport.close()
+                self.transport.close()
         elif stage is Stage.REST:
             if clock.elapsed(now) >= LINGER_S:
-                self._transport.close()
+                self.transport.close()
         elif stage is Stage.HEAD:
             if clock.elapsed(now) >= self._timeouts.head_s:
                 if self.is_new:  # opened ahead of need, as browsers do: the client would take a 408 for its response
-                    self._transport.close()
+                    self.transport.close()
                 else:
                     self._refuse(408, "slow")
         elif clock.is_slow(now) and not (self._requests.due and self._requests.due.cancel(BODY_TOO_SLOW)):
@@ -280,5 +280,5 @@ class HttpProtocol(SendingProtocol):
     def _has_unread_bytes(self) -> bool:
         """Return whether something has arrived that the busy event loop has not parsed."""
         poll = select.poll()
-        poll.register(self._transport.get_extra_info("socket"), select.POLLIN)
+        poll.register(self.transport.get_extra_info("socket"), select.POLLIN)
         return self._unparsed != b"" or bool(poll.poll(0))

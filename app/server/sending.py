@@ -10,14 +10,17 @@ MAX_UNREAD_S = 60.0  # for which a client may leave a response unread
 class SendingProtocol(asyncio.Protocol):
     """Sends responses no faster than the client reads them."""
 
-    _transport: asyncio.Transport
+    transport: asyncio.Transport
     discards = False  # nothing more is sent, and what still arrives is discarded
 
     def __init__(self, server_state: uvicorn.server.ServerState) -> None:
-        self._server_state = server_state
+        self.server_state = server_state
         self._drained = asyncio.Event()
         self._drained.set()
         self._unread_since: float | None = None
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._drained.set()
 
     def pause_writing(self) -> None:
         self._drained.clear()
@@ -28,12 +31,12 @@ class SendingProtocol(asyncio.Protocol):
     @property
     def is_closing(self) -> bool:
         """Whether nothing can be sent any more."""
-        return self.discards or self._transport.is_closing()
+        return self.discards or self.transport.is_closing()
 
     def write(self, data: bytes) -> None:
         """Send bytes, unless the connection is closing."""
         if not self.is_closing:
-            self._transport.write(data)
+            self.transport.write(data)
 
     async def drain(self) -> None:
         """Wait until the client has read enough of what was sent."""
@@ -41,11 +44,11 @@ class SendingProtocol(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close the connection at once."""
-        self._transport.abort()
+        self.transport.abort()
 
     def format_default_headers(self) -> bytes:
         """Return the header lines that every response has: the date."""
-        return b"".join([b"%b: %b\r\n" % header for header in self._server_state.default_headers])
+        return b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
 
     def is_left_unread(self, now: float) -> bool:
         """Return whether the client has not read what was sent for too long. Call it regularly."""

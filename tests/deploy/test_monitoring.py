@@ -18,7 +18,6 @@ from tests.app.http.routes.test_batch import send
 from tests.support.pictures import Grey, png
 from tests.support.prometheus import FOLDER, needs_prometheus, watched
 from tests.support.running import ROOT, Server, running
-from training.data.mnist import hold_out, load
 
 DEPLOY = ROOT / "deploy"
 DRIFT = 0.25
@@ -50,6 +49,8 @@ def feed(server: Server, pictures: Grey) -> None:
 def test_drift_raises_an_alert(data_dir: Path, released: ModelFolder) -> None:
     """Held-out digits match the reference in each statistic. Then the pen runs dry: thin, broken strokes raise
     every index above the alert's threshold, except that of the digits read."""
+    from training.data.mnist import hold_out, load  # takes seconds to import, in each of pytest's processes
+
     _, held_out = hold_out(load(data_dir, "train"), released.manifest.training["data"]["held_out"]["mnist"])
     digits = held_out.images.numpy()[np.random.default_rng(0).permutation(len(held_out))]
     with running() as server, watched(server) as prometheus:

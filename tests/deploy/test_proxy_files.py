@@ -162,6 +162,7 @@ def test_a_proxy_has_tls_and_limits(name: str, configure: Configure, tmp_path: P
 
 @pytest.mark.serial
 @each_proxy
+@pytest.mark.long
 def test_a_restart_of_one_instance_after_the_other_loses_no_request(
     name: str, configure: Configure, tmp_path: Path
 ) -> None:

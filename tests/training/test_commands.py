@@ -140,6 +140,7 @@ def test_swiss_digits_are_needed_unless_they_are_left_out(folder: Path, monkeypa
     assert manifest["training"]["data"] == {"trained_on": 800, "held_out": {"mnist": 200}}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_two_runs_become_a_cascade_that_is_served(
     folder: Path, early_run: Run, small_parts: tuple[Digits, HeldOut]

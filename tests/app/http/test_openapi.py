@@ -8,7 +8,6 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from jsonschema import Draft202012Validator
 
 from app.http.schemas import EXAMPLE_DIGIT
 from app.imaging.formats import FORMATS
@@ -17,6 +16,13 @@ from tests.support.pictures import Grey, png
 from tests.support.running import Server, running
 
 JSON, PNG = "application/json", "image/png"
+
+
+def make_validator(schema: Any) -> Any:
+    """Return a validator for a JSON schema. The package takes seconds to import, in each of pytest's processes."""
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(schema)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +40,7 @@ def check(document: dict[str, Any], method: str, path: str, answer: httpx.Respon
     if media == PNG:
         assert schema["format"] == "binary"
     else:
-        Draft202012Validator(schema).validate(answer.json())
+        make_validator(schema).validate(answer.json())
     assert {name.lower() for name in described["headers"]} <= set(answer.headers)
 
 
@@ -88,9 +94,9 @@ def test_the_schemas_reject_a_wrong_answer(document: dict[str, Any], server: Ser
     """The checks above can fail: a missing field or one out of range is not valid."""
     schema = {**document["components"]["schemas"]["Prediction"], "components": document["components"]}
     good = httpx.post(f"{server.url}/predict", files={"file": png(seven)}).json()
-    assert Draft202012Validator(schema).is_valid(good)
-    assert not Draft202012Validator(schema).is_valid({**good, "digit": 10})
-    assert not Draft202012Validator(schema).is_valid({key: good[key] for key in good if key != "accepted"})
+    assert make_validator(schema).is_valid(good)
+    assert not make_validator(schema).is_valid({**good, "digit": 10})
+    assert not make_validator(schema).is_valid({key: good[key] for key in good if key != "accepted"})
 
 
 def test_the_examples_work_when_sent(document: dict[str, Any], server: Server) -> None:
@@ -121,7 +127,7 @@ def test_the_example_of_an_answer_is_valid(document: dict[str, Any]) -> None:
     """The example answer is valid against the schema."""
     described = document["paths"]["/predict"]["post"]["responses"]["200"]["content"]["application/json"]
     schema = {**described["schema"], "components": document["components"]}
-    Draft202012Validator(schema).validate(described["example"])
+    make_validator(schema).validate(described["example"])
 
 
 def list_operations(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -151,7 +157,7 @@ def test_every_error_has_a_valid_example(document: dict[str, Any]) -> None:
             schema = {**content["schema"], "components": document["components"]}
             assert content["examples"], (path, status)
             for slug, example in content["examples"].items():
-                Draft202012Validator(schema).validate(example["value"])
+                make_validator(schema).validate(example["value"])
                 problem = example["value"]
                 assert "error" in problem or (problem["status"], problem["type"].split(":")[-1]) == (int(status), slug)
 
@@ -170,7 +176,7 @@ def test_a_head_that_is_too_large_is_as_described(document: dict[str, Any], serv
     """The answer that every path may give."""
     answer = httpx.get(f"{server.url}/v2", headers={"X-Large": "a" * 1_000_000})
     described = document["paths"]["/v2"]["get"]["responses"]["431"]["content"]["application/problem+json"]
-    Draft202012Validator({**described["schema"], "components": document["components"]}).validate(answer.json())
+    make_validator({**described["schema"], "components": document["components"]}).validate(answer.json())
     assert answer.json()["detail"] == described["examples"]["head-too-large"]["value"]["detail"]
 
 

@@ -9,7 +9,6 @@ import httpx
 import kubernetes_validate
 import pytest
 import yaml
-from cloudcoil.models.prometheus_operator import v1 as prometheus_operator
 
 from app.settings import Settings
 from benchmarks.failover import customize
@@ -65,6 +64,8 @@ def test_kubernetes_accepts_the_manifests(name: str) -> None:
     """Each has only fields that Kubernetes, or the Prometheus operator, knows, with values of the right type."""
     for kind, manifest in overlay(name).items():
         if manifest["apiVersion"] == PROMETHEUS_OPERATOR:
+            from cloudcoil.models.prometheus_operator import v1 as prometheus_operator  # takes seconds to import
+
             model = getattr(prometheus_operator, kind).model_validate(manifest)
             assert model.model_dump(mode="json", by_alias=True, exclude_none=True) == manifest  # drops unknown fields
         else:

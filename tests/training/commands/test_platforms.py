@@ -11,6 +11,7 @@ from tests.training.commands.running import command, environment
 pytestmark = pytest.mark.training
 
 
+@pytest.mark.long
 def test_a_model_is_trained_without_posix(folder: Path) -> None:
     """``train`` writes a model folder, and verifies it."""
     done = subprocess.run(

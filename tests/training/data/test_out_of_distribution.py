@@ -10,7 +10,7 @@ from training.errors import DataError
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow if "letters" in name else ())  # normalises a thousand pictures
+        pytest.param(name, marks=pytest.mark.long if "letters" in name else ())  # normalises a thousand pictures
         for name in OUT_OF_DISTRIBUTION
     ],
 )

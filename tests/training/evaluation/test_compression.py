@@ -22,6 +22,7 @@ def test_pruning_removes_the_smallest_weights(early_run: Run) -> None:
     assert (before > 0).float().mean() > 0.99
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_each_version_is_measured(
     early_run: Run, small_parts: tuple[Digits, HeldOut], monkeypatch: pytest.MonkeyPatch

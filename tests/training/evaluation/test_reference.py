@@ -51,6 +51,7 @@ def test_a_reference_is_added_to_a_folder_and_nothing_else_changes(
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+@pytest.mark.long
 def test_the_released_reference_is_of_its_held_out_digits(data_dir: Path, released: ModelFolder) -> None:
     """Counted again from the same digits, it is the same, except where another CPU rounds differently."""
     try:
