@@ -1,8 +1,7 @@
 """Answers the most frequent requests without the app: health checks, and small pictures of single digits.
 
-The app needs a task, a scope and several layers for each request, which cost as much as all the networks. None of that
-is needed for a request that waits only for its turn at the networks. Everything unusual about
-a request leaves it to the app, which also answers every request that is wrong.
+The app needs a task, a scope and several layers for each request. None of that is needed for a request that waits only
+for its turn at the networks. A request with anything unusual about it, or with anything wrong, is left to the app.
 """
 
 import asyncio
@@ -64,10 +63,10 @@ class DirectAnswers:
     def find(self, head: RequestHead) -> DirectAnswer | None:
         """Return the function that answers a request when its body is complete, or None to leave it to the app."""
         if head.method == b"POST":
-            return self._answer_picture if self._with_pictures and self._has_plain_picture(head) else None
+            return self._answer_picture if self._with_pictures and self._asks_for_digit(head) else None
         return self._answer_health if head.url in HEALTH_BODIES and head.method in (b"GET", b"HEAD") else None
 
-    def _has_plain_picture(self, head: RequestHead) -> bool:
+    def _asks_for_digit(self, head: RequestHead) -> bool:
         """Return whether a request asks for a digit, with no options, and announces a small body."""
         if head.url != b"/predict":
             return False
@@ -95,7 +94,7 @@ class DirectAnswers:
         return True
 
     def _answer_picture(self, exchange: Exchange) -> bool:
-        """Answer a request for the digit in a small plain PNG. Anything else, and any error, is the app's."""
+        """Answer a request for the digit in a small picture. Larger pictures and wrong requests are the app's."""
         if self.service.admission.room <= 0:
             lines, body = self._shed.refuse(exchange.head, exchange.client, self._root_path + PATH, PATH)
             # Not in this iteration of the event loop, see ``HttpProtocol._shed_request``.

@@ -9,7 +9,7 @@ from app.inference.model_folder import ModelFolder
 from tests.support.pictures import Grey, png
 from tests.support.small_training import SMALL, vary
 from tests.training.commands.running import run_here, run_interrupted
-from training import finetune, trainer
+from training import batches, finetune
 from training.commands import finetune as command
 
 
@@ -55,7 +55,7 @@ def test_ctrl_c_keeps_the_networks_that_are_trained(arguments: tuple[str, ...], 
     assert refused.returncode == 1
     assert "Continue it with --resume" in refused.stderr
 
-    resumed = run_interrupted(folder, trainer, "prepare", *arguments, "--resume")
+    resumed = run_interrupted(folder, batches, "prepare", *arguments, "--resume")
     assert (resumed.returncode, resumed.stderr) == (0, "")
     assert model_folder.load(folder / "mine-1.0.0").manifest.training["finished"]
     assert not (folder / "mine-1.0.0.training").exists()
@@ -63,7 +63,7 @@ def test_ctrl_c_keeps_the_networks_that_are_trained(arguments: tuple[str, ...], 
 
 def test_ctrl_c_before_the_first_epoch_leaves_nothing(arguments: tuple[str, ...], folder: Path) -> None:
     """The command says so, and can be repeated as it is."""
-    done = run_interrupted(folder, trainer, "prepare", *arguments)
+    done = run_interrupted(folder, batches, "prepare", *arguments)
     assert done.returncode == 130
     assert "Nothing is saved" in done.stdout
     assert not list(folder.glob("mine*"))
