@@ -15,12 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmarks import load
-from benchmarks.peers import ROOT
+from benchmarks.peers import CONTENDERS, ROOT
 from benchmarks.report import MAIN_CONNECTIONS, MAX_SPREAD, format_table
 from benchmarks.results import Figure, Results
-from benchmarks.servers import compare, describe_machine, install, require_tools, select_contenders
+from benchmarks.servers import compare, describe_machine, install, require_tools
 
-SERVERS = ["floor", "constant", "digitserve", "tutorial"]
+SERVERS = ("floor", "constant", "digitserve", "tutorial")
 TOLERANCE = 0.15  # by which a ratio may be worse than the last kept one
 KEPT = ROOT / "benchmarks" / "results.json"
 
@@ -84,7 +84,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=3, help="seconds of load for each figure [%(default)g]")
     arguments = parser.parse_args()
     require_tools()
-    contenders, results = select_contenders(SERVERS), Results(describe_machine(), arguments.rounds)
+    contenders = [contender for contender in CONTENDERS if contender.name in SERVERS]
+    results = Results(describe_machine(), arguments.rounds)
     os.sched_setaffinity(0, {int(load.LOAD_CORE)})
     install(contenders, results)
     compare(contenders, results, arguments.seconds, 1.0, [MAIN_CONNECTIONS])
