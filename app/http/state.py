@@ -91,12 +91,16 @@ class ServiceState:
             OverloadedError: It is large, and too many large pictures are being decoded.
             DeadlineError: The deadline passed before its turn.
         """
-        if len(data) <= SMALL_FILE_BYTES and (picture := self.prepare_small(data, mode)):
-            return picture
-        return await self.process_in_pool(data, deadline, lambda opened: prepare_picture(opened.decode(), mode))
+        image: OpenedImage | bytes = data
+        if len(data) <= SMALL_FILE_BYTES:
+            small = self.prepare_small(data, mode)
+            if isinstance(small, PreparedPicture):
+                return small
+            image = small
+        return await self.process_in_pool(image, deadline, lambda opened: prepare_picture(opened.decode(), mode))
 
-    def prepare_small(self, data: bytes, mode: Mode = "auto") -> PreparedPicture | None:
-        """Decode and normalise an image file of up to ``SMALL_FILE_BYTES``. Returns None if it has too many pixels.
+    def prepare_small(self, data: bytes, mode: Mode = "auto") -> PreparedPicture | OpenedImage:
+        """Decode and normalise an image file of up to ``SMALL_FILE_BYTES``. Only open it if it has too many pixels.
 
         Raises:
             RequestError: It is not an image that we accept.
@@ -105,7 +109,7 @@ class ServiceState:
         if plain := decode_plain_png(data, min(SMALL_PICTURE_PIXELS, self.settings.max_pixels)):
             return prepare_picture(plain, mode)
         image = open_image(data, self.settings.max_pixels)
-        return prepare_picture(image.decode(), mode) if image.pixel_count <= SMALL_PICTURE_PIXELS else None
+        return prepare_picture(image.decode(), mode) if image.pixel_count <= SMALL_PICTURE_PIXELS else image
 
     async def process_in_pool(
         self, image: OpenedImage | bytes, deadline: float, process: Callable[[OpenedImage], Result]

@@ -140,7 +140,7 @@ def parse_request(body: bytes, json_length: int, max_images: int) -> tuple[Infer
     split = split_numbers(text) if len(text) > LARGE_JSON_BYTES else None
     try:
         request = InferenceRequest.model_validate_json(split.rest if split else text)
-        if split and request.inputs[0].data != []:  # they were not the tensor's
+        if split and (request.inputs[0].data != [] or request.inputs[0].datatype == "BYTES"):  # they are no pixels
             request, split = InferenceRequest.model_validate_json(text), None
     except ValidationError as error:
         first = describe_first_error(error.errors(include_input=False, include_url=False))
@@ -162,8 +162,6 @@ def parse_request(body: bytes, json_length: int, max_images: int) -> tuple[Infer
         raise MalformedRequestError("binary_data_size must be the number of bytes after the JSON.")
     binary = None if size is None else memoryview(body)[json_length:]
     if tensor.datatype == "BYTES":
-        if split:
-            raise MalformedRequestError("The data of images must be strings: each file in base64.")
         return request, read_files(tensor, binary)
     pixels = read_pixels(tensor, binary, split.numbers if split else None)
     return request, pixels.reshape(-1, IMAGE_SIZE, IMAGE_SIZE)

@@ -22,7 +22,7 @@ from app.inference.scores import Score
 from app.observability.logging import AccessLog
 from app.recognition.digit import PreparedPicture
 from app.server.client_address import ClientFinder
-from app.server.exchange import DirectAnswer, Exchange, RequestHead
+from app.server.exchange import DirectAnswer, Exchange, RequestHead, format_lines
 from app.server.load_shedding import LoadShedder
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 PATH = "/predict"
 UNUSUAL_HEADERS = frozenset({b"content-encoding", b"transfer-encoding"})
 JSON_LINE = b"content-type: application/json\r\n"
-DEFAULT_LINES = b"".join(b"%b: %b\r\n" % header for header in DEFAULT_HEADERS)
+DEFAULT_LINES = format_lines(DEFAULT_HEADERS)
 
 
 class DirectAnswers:
@@ -68,7 +68,7 @@ class DirectAnswers:
 
     def _asks_for_digit(self, head: RequestHead) -> bool:
         """Return whether a request asks for a digit, with no options, and announces a small body."""
-        if head.url != b"/predict":
+        if head.url != PATH.encode():
             return False
         is_small = False
         for name, value in head.headers:
@@ -89,7 +89,7 @@ class DirectAnswers:
             except DigitserveError:
                 return False
         request_id = get_request_id(exchange.head.headers)
-        exchange.respond(200, JSON_LINE + format_lines(request_id), HEALTH_BODIES[exchange.head.url])
+        exchange.respond(200, JSON_LINE + usual_lines(request_id), HEALTH_BODIES[exchange.head.url])
         self.record(exchange, path, 200, request_id)
         return True
 
@@ -106,7 +106,7 @@ class DirectAnswers:
             picture = self.service.prepare_small(extract_image(content_type, bytes(exchange.body)))
         except Exception:  # the app will meet it again, and answer with it
             return False
-        if picture is None:
+        if not isinstance(picture, PreparedPicture):
             return False
         PictureAnswer(self, exchange, picture, started).begin(started + self._deadline_s)
         return True
@@ -177,8 +177,7 @@ class PictureAnswer:
         self._send(response.status_code, headers, bytes(response.body))
 
     def _send(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
-        self._exchange.respond(status, lines + format_lines(self._request_id), body)
+        self._exchange.respond(status, format_lines(headers) + usual_lines(self._request_id), body)
         self._end(status)
 
     def _end(self, status: int) -> None:
@@ -188,6 +187,6 @@ class PictureAnswer:
         self._answers.record(self._exchange, PATH, status, self._request_id)
 
 
-def format_lines(request_id: bytes) -> bytes:
-    """Return the header lines that every response has, besides the date."""
+def usual_lines(request_id: bytes) -> bytes:
+    """Return the header lines of every response, except the date."""
     return b"x-request-id: %b\r\n%b" % (request_id, DEFAULT_LINES)

@@ -5,7 +5,7 @@ import http
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
@@ -238,6 +238,11 @@ class Exchange:
             else:
                 self.keep_alive = False  # the end of the connection is the end of the body
         return format_head(status, self._connection.format_default_headers() + lines, self.keep_alive)
+
+
+def format_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return headers as lines."""
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
 
 
 def format_head(status: int, lines: bytes, keep_alive: bool) -> bytes:

@@ -10,10 +10,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from app.http.paths import HEALTH_BODIES
+
 MAX_PARSE_S = 0.02  # per iteration
 MAX_WAIT_S = 0.5  # then a new request is refused: its client would wait too long for the answer
 # How health checks start. They are parsed at once.
-URGENT = (b"GET /livez", b"GET /readyz", b"GET /healthz", b"GET /v2/health", b"HEAD /livez", b"HEAD /readyz")
+URGENT = tuple(b"%b %b" % (method, path) for method in (b"GET", b"HEAD") for path in HEALTH_BODIES)
 
 
 class ReadQueue:

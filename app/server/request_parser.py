@@ -6,7 +6,7 @@ from typing import Protocol
 
 import httptools
 
-from app.server.exchange import RequestHead
+from app.server.exchange import RequestHead, format_lines
 
 # RFC 9110, 7.2: a name or an address, and perhaps a port. An empty one is valid, too.
 VALID_HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
@@ -96,7 +96,7 @@ class RequestParser:
             raise StopParsingError from None
         self._framing = b""
         if parser.should_upgrade():
-            self._framing = b"".join(b"%b: %b\r\n" % header for header in self._headers if header[0] in FRAMING)
+            self._framing = format_lines(header for header in self._headers if header[0] in FRAMING)
         keep_alive = version == "1.1" and parser.should_keep_alive() and method != b"CONNECT"
         self._receiver.on_head(RequestHead(method, self._url, version, self._headers), keep_alive)
 

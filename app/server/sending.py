@@ -4,6 +4,8 @@ import asyncio
 
 import uvicorn
 
+from app.server.exchange import format_lines
+
 MAX_UNREAD_S = 60.0  # for which a client may leave a response unread
 
 
@@ -48,7 +50,7 @@ class SendingProtocol(asyncio.Protocol):
 
     def format_default_headers(self) -> bytes:
         """Return the header lines that every response has: the date."""
-        return b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
+        return format_lines(self.server_state.default_headers)
 
     def is_left_unread(self, now: float) -> bool:
         """Return whether the client has not read what was sent for too long. Call it regularly."""
