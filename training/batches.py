@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 
 from app.inference.networks import DIGITS, Network
 from training.augmentation.geometry import augment
+from training.augmentation.letters import draw_letters
 from training.augmentation.outliers import make_outliers
 from training.augmentation.soiling import blur, soil
 from training.augmentation.variants import make_variants
@@ -57,11 +58,15 @@ def prepare(
     if count := round(len(labels) * recipe.variants):
         variants, their_targets = make_variants(images, labels, count, generator)
         pictures, targets = torch.cat([pictures, variants]), torch.cat([targets, their_targets])
+    outliers = []
     if count := round(len(labels) * recipe.junk):
-        outliers = make_outliers(images, labels, count, generator)
-        pictures = torch.cat([pictures, outliers])
-        anything_else = F.one_hot(torch.full((len(outliers),), DIGITS, device=labels.device), DIGITS + 1).float()
-        targets = torch.cat([targets, anything_else])
+        outliers.append(make_outliers(images, labels, count, generator))
+    if count := round(len(labels) * recipe.letters):
+        outliers.append(draw_letters(count, generator))
+    if outliers:
+        pictures = torch.cat([pictures, *outliers])
+        anything_else = F.one_hot(torch.full((len(pictures) - len(targets),), DIGITS, device=labels.device), DIGITS + 1)
+        targets = torch.cat([targets, anything_else.float()])
     if recipe.augmentation:
         pictures = augment(pictures, recipe.augmentation, generator, strength)
     if recipe.blur:
@@ -89,7 +94,8 @@ def ask_teacher(teacher: Network, pictures: Tensor) -> Tensor:
 
 def compute_loss(logits: Tensor, targets: Tensor, network: Network, recipe: Recipe) -> Tensor:
     """Return the loss of a batch. Without outliers, the output for "anything else" is not trained."""
-    loss = F.cross_entropy(logits, targets) if recipe.junk else F.cross_entropy(logits[:, :DIGITS], targets[:, :DIGITS])
+    outputs = DIGITS + 1 if recipe.junk or recipe.letters else DIGITS
+    loss = F.cross_entropy(logits[:, :outputs], targets[:, :outputs])
     if recipe.l1:
         loss = loss + recipe.l1 * sum(p.abs().sum() for p in network.parameters() if p.ndim > 1)
     return loss

@@ -45,6 +45,7 @@ class Recipe:
     dirt: float = 0.0  # soiling: the share of the pictures that each kind of dirt falls on
     blur: float = 0.0  # share of the pictures that are out of focus
     junk: float = 0.0  # outliers: pictures per digit that show no digit, to be read as "anything else"
+    letters: float = 0.0  # outliers too: letters of other scripts, per digit
     variants: float = 0.0  # digits as other countries write them, per digit: training/augmentation/variants.py
     teachers: tuple[str, ...] = ()  # models whose mean answer is half of the target; none: the labels alone
     drops_label_errors: bool = False  # leaves out the digits of MNIST in training/data/label_errors.csv
@@ -86,7 +87,7 @@ QUICK = Recipe(
 )
 
 STANDARD_AUGMENTATION = Augmentation(
-    rotation=12, scale=0.12, shear=0.15, shift=2, elastic=0.2, elastic_grid=7, erase=0.25, erase_size=5, stroke=0.25
+    rotation=15, scale=0.12, shear=0.15, shift=2, elastic=0.2, elastic_grid=7, erase=0.25, erase_size=5, stroke=0.25
 )
 
 # The released model is made of FAST, WIDE and LARGE. The fast network reads every picture. A committee of all three
@@ -107,6 +108,7 @@ FAST = Recipe(
     dirt=0.15,
     blur=0.15,
     junk=0.2,
+    letters=0.05,
     variants=0.1,
     drops_label_errors=True,
     swiss=3,
@@ -115,7 +117,7 @@ FAST = Recipe(
     precision="int8",
 )
 
-WIDE = replace(FAST, name="wide", config={"stem": 16, "stages": [[48, 2, 1], [96, 2, 1]], "dropout": 0.1}, blur=0.0)
+WIDE = replace(FAST, name="wide", config={"stem": 16, "stages": [[48, 2, 1], [96, 2, 1]], "dropout": 0.1})
 
 # Alone it is no better than WIDE, but it sees the picture at twice the resolution and makes other errors.
 LARGE = replace(
@@ -149,6 +151,9 @@ ABLATION_VARIANTS: dict[str, Recipe] = {
     "no dirt": replace(ABLATION_BASE, dirt=0.0),
     "no blur": replace(ABLATION_BASE, blur=0.0),
     "no junk": replace(ABLATION_BASE, junk=0.0),
+    "no letters": replace(ABLATION_BASE, letters=0.0),
+    "distilled": replace(ABLATION_BASE, teachers=("digitnet-1.6.0",)),
+    "rotation 12": replace(ABLATION_BASE, augmentation=replace(STANDARD_AUGMENTATION, rotation=12)),
 }
 
 

@@ -44,6 +44,7 @@ SMALL = replace(
     augmentation=MILD_AUGMENTATION,
     dirt=0.0,
     junk=0.0,
+    letters=0.0,
     variants=0.0,
     blur=0.0,
     drops_label_errors=False,

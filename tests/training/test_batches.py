@@ -55,9 +55,9 @@ def test_an_epoch_has_every_digit_once(digits: Digits) -> None:
 
 
 def test_each_picture_of_a_batch_has_its_target(digits: Digits) -> None:
-    """First the digits with their labels, then the variants, last the outliers, which are "anything else"."""
+    """First the digits with their labels, then variants, then outliers and letters, which are "anything else"."""
     images, labels = digits.images[:20], digits.labels[:20]
-    recipe = vary(junk=0.5, variants=0.25, augmentation=None)
+    recipe = vary(junk=0.3, letters=0.2, variants=0.25, augmentation=None)
     pictures, targets = prepare(images, labels, recipe, 1.0, torch.Generator().manual_seed(0))
     assert (pictures.shape, pictures.dtype) == ((35, 28, 28), torch.float32)
     assert torch.equal(pictures[:20], images.float())

@@ -73,9 +73,11 @@ def add_blots(images: Tensor, generator: Generator) -> Tensor:
     """Add a few specks of ink, one to three pixels wide."""
     density = draw_uniform((len(images), 1, 1), 0, 10 / IMAGE_SIZE**2, generator, images.device)
     specks = (torch.rand(images.shape, generator=generator, device=images.device) < density).float()
-    blots = F.max_pool2d(specks.unsqueeze(1), 2, stride=1, padding=1).squeeze(1)[:, :IMAGE_SIZE, :IMAGE_SIZE]
-    wide = torch.rand(len(images), 1, 1, generator=generator, device=images.device) < 0.5
-    return torch.maximum(images, torch.where(wide, blots, specks) * WHITE)
+    pairs = F.max_pool2d(specks.unsqueeze(1), 2, stride=1, padding=1).squeeze(1)[:, :IMAGE_SIZE, :IMAGE_SIZE]
+    triples = F.max_pool2d(specks.unsqueeze(1), 3, stride=1, padding=1).squeeze(1)
+    width = torch.randint(1, 4, (len(images), 1, 1), generator=generator, device=images.device)
+    blots = torch.where(width == 1, specks, torch.where(width == 2, pairs, triples))
+    return torch.maximum(images, blots * WHITE)
 
 
 def add_bands(images: Tensor, generator: Generator) -> Tensor:

@@ -27,6 +27,7 @@ from training.trainer import fit, measure_accuracy, predict
 
 def run_ablation(
     load_training: Callable[[Recipe], Digits],
+    load_teacher: Callable[[Recipe], Network | None],
     held_out: HeldOut,
     variants: dict[str, Recipe],
     seeds: int,
@@ -41,6 +42,7 @@ def run_ablation(
 
     Args:
         load_training: Loads the digits that a recipe trains on.
+        load_teacher: Loads the network that a recipe learns from, if it names teachers.
     """
     for seed in range(seeds):
         for name, recipe in variants.items():
@@ -51,7 +53,15 @@ def run_ablation(
                 on_epoch(name, seed, epoch)
 
             training = load_training(recipe)
-            run = fit(recipe, training, held_out.digits, seed=seed, device=device, on_epoch=report_epoch)
+            run = fit(
+                recipe,
+                training,
+                held_out.digits,
+                seed=seed,
+                device=device,
+                teacher=load_teacher(recipe),
+                on_epoch=report_epoch,
+            )
             network = run.network
             fit_network_temperature(network, held_out)
             row: dict[str, Any] = {

@@ -47,3 +47,14 @@ def test_only_the_generator_decides(images: Tensor) -> None:
     first, again, other = (soil(images, 0.3, Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+def test_blots_are_one_to_three_pixels_wide() -> None:
+    """A lone blot on clean paper is a square of one, two or three pixels, or touches the edge."""
+    pictures = add_blots(torch.zeros(2_000, 28, 28), Generator().manual_seed(0))
+    inner = pictures[:, 3:-3, 3:-3] > 0
+    lone = inner[(pictures > 0).sum(dim=(1, 2)) == inner.sum(dim=(1, 2))]
+    sizes = {int(picture.any(dim=1).sum() * picture.any(dim=0).sum()) for picture in lone if picture.any()}
+    areas = {int(picture.sum()) for picture in lone if picture.sum() <= 9}
+    assert {1, 4, 9} <= areas
+    assert {1, 4, 9} <= sizes
