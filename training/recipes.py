@@ -124,7 +124,7 @@ LARGE = replace(
     WIDE,
     name="large",
     config={"stem": 16, "stem_stride": 1, "stages": [[48, 2, 1], [80, 2, 1], [112, 2, 1]], "dropout": 0.3},
-    epochs=40,
+    epochs=80,
 )
 
 FINETUNE_EPOCHS = 4  # the default of fine-tuning (training/finetune.py)
