@@ -18,7 +18,7 @@ from training.evaluation.metrics import score_all
 from training.export.model_writer import NetworkToExport, write_model
 from training.export.saved_runs import load_committee_runs, load_fast_run, load_network
 from training.finetune import adapt_recipe, finetune, hold_out_own, load_runs, measure_accuracy, read_folder
-from training.recipes import FAST, WIDE, Recipe
+from training.recipes import FAST, LARGE, Recipe
 from training.runs import Epoch
 from training.trainer import Step
 
@@ -109,10 +109,10 @@ def test_it_learns_to_read_another_handwriting(
 
 def test_only_few_and_small_steps_are_made() -> None:
     """A recipe keeps everything except its length, its steps, its averaging and its teachers."""
-    recipe = adapt_recipe(replace(WIDE, teachers=("a", "b")), 4)
-    assert recipe.learning_rate < WIDE.learning_rate / 4
-    assert recipe == replace(WIDE, epochs=4, learning_rate=recipe.learning_rate, ema=0.99)
-    assert adapt_recipe(replace(WIDE, ema=None), 4).ema is None
+    recipe = adapt_recipe(replace(LARGE, teachers=("a", "b")), 4)
+    assert recipe.learning_rate < LARGE.learning_rate / 4
+    assert recipe == replace(LARGE, epochs=4, learning_rate=recipe.learning_rate, ema=0.99)
+    assert adapt_recipe(replace(LARGE, ema=None), 4).ema is None
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from training.recipes import RECIPES, Recipe, from_dict
 
 
 @pytest.mark.parametrize(
-    "recipe", [*RECIPES.values(), vary(teachers=("wide-0", "wide-1"))], ids=lambda recipe: recipe.name
+    "recipe", [*RECIPES.values(), vary(teachers=("large-0", "large-1"))], ids=lambda recipe: recipe.name
 )
 def test_a_stored_recipe_can_be_rebuilt(recipe: Recipe) -> None:
     """A recipe can be rebuilt from what a checkpoint stores, and from the JSON of a manifest, with its teachers."""
