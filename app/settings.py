@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
 
-RELEASED_MODEL = "digitnet-1.6.0"
+RELEASED_MODEL = "digitnet-1.7.0"
 SHUTDOWN_RESERVE_S = 1.0  # part of the grace period that is kept for the shutdown itself
 OTHER_VARIABLES = {"digits_data_dir", "digits_api_key"}  # of training and of the client
 SERVICE_LINK = re.compile(r"digits_(service_|port_\d+_)")  # what Kubernetes sets for a Service named "digits"

@@ -149,7 +149,7 @@ ABLATION_VARIANTS: dict[str, Recipe] = {
     "no blur": replace(ABLATION_BASE, blur=0.0),
     "no junk": replace(ABLATION_BASE, junk=0.0),
     "no letters": replace(ABLATION_BASE, letters=0.0),
-    "distilled": replace(ABLATION_BASE, teachers=("digitnet-1.6.0",)),
+    "distilled": replace(ABLATION_BASE, teachers=("digitnet-1.7.0",)),
     "rotation 12": replace(ABLATION_BASE, augmentation=replace(STANDARD_AUGMENTATION, rotation=12)),
 }
 

@@ -11,7 +11,7 @@ DETAILS: dict[type[DigitserveError], str] = {
     errors.MalformedRequestError: "The form has no file. Send one, for example with -F file=@digit.png.",
     errors.UnauthorizedError: "The API key is unknown.",
     errors.UnknownHostError: "This service does not serve that host.",
-    errors.UnknownModelError: "Unknown model. This service has digitnet, version 1.6.0.",
+    errors.UnknownModelError: "Unknown model. This service has digitnet, version 1.7.0.",
     errors.SlowRequestError: "The body arrived too slowly.",
     errors.BodyTooLargeError: "The body is larger than the limit of 10,000,000 bytes.",
     errors.UnsupportedMediaError: "The file is not an image of an accepted type: PNG, JPEG, WEBP, BMP, GIF.",

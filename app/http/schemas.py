@@ -27,7 +27,7 @@ EXAMPLE_PREDICTION = {
     "accepted": True,
     "reason": None,
     "input": {"format": "PNG", "width": 28, "height": 28, "inverted": False, "normalized": False, "box": None},
-    "model": "digitnet-1.6.0",
+    "model": "digitnet-1.7.0",
 }
 
 

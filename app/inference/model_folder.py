@@ -1,6 +1,6 @@
 """Model folders: their content, and how they are verified.
 
-    models/digitnet-1.6.0/
+    models/digitnet-1.7.0/
       manifest.json           what this module defines
       fast.safetensors        a network's weights, for torch
       fast.onnx               the same network as a graph, for ONNX Runtime

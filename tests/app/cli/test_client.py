@@ -547,7 +547,7 @@ def test_without_httpx_one_line_says_what_to_install(seven_png: Path) -> None:
         ("--output", "README.md", "--csv"),
         ("--output", "README.md", "--csv", "--resume"),
         ("--api-key", "x"),
-        ("--url", "http://127.0.0.1:8000", "--model", "models/digitnet-1.6.0"),
+        ("--url", "http://127.0.0.1:8000", "--model", "models/digitnet-1.7.0"),
         ("--url", "http://127.0.0.1:8000", "--api-key", "clé"),
         ("--url", "127.0.0.1:8000"),
         ("--url", "ftp://127.0.0.1"),

@@ -190,5 +190,5 @@ def test_keys_are_described_only_if_they_are_needed(document: dict[str, Any]) ->
         assert locked["security"] == [{"bearer": []}, {"header": []}]
         for path, operation in list_operations(locked):
             method = next(iter(locked["paths"][path]))
-            answer = httpx.request(method, server.url + path.format(name="digitnet", version="1.6.0"))
+            answer = httpx.request(method, server.url + path.format(name="digitnet", version="1.7.0"))
             assert (answer.status_code == httpx.codes.UNAUTHORIZED) == ("security" not in operation), path

@@ -80,7 +80,7 @@ def test_models_change_under_load_and_no_answer_mixes_two(
     log = linked.log.read_text()
     assert {status for status, _, _ in answers} == {200}
     assert len({(model, confidence) for _, model, confidence in answers}) == 2
-    assert {model for _, model, _ in answers} == {"digitnet-1.6.0", "textbook-1.0.0"}
+    assert {model for _, model, _ in answers} == {"digitnet-1.7.0", "textbook-1.0.0"}
     assert 'digits_model_reloads_total{outcome="failed"} 2.0' in metrics
     assert 'name="textbook"' in metrics
     assert "altered or incomplete" in log

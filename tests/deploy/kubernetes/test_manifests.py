@@ -221,7 +221,7 @@ def test_the_documented_overlays_render(tmp_path: Path) -> None:
     manifests = render(tmp_path / "mine")
     spec = manifests["Deployment"]["spec"]["template"]["spec"]
     assert spec["containers"][0]["image"] == "registry.example.org/digitserve:0.1.0"
-    assert spec["volumes"][0]["image"] == {"reference": "registry.example.org/digitserve-model:1.6.0"}
+    assert spec["volumes"][0]["image"] == {"reference": "registry.example.org/digitserve-model:1.7.0"}
     assert "digits.example.org" not in json.dumps(manifests["Ingress"])
     (container,) = render(tmp_path / "mine-kserve")["ServingRuntime"]["spec"]["containers"]
     assert container["image"] == "registry.example.org/digitserve:0.1.0"

@@ -106,7 +106,7 @@ def test_an_answer_is_complete(server: Server, seven: Grey) -> None:
         "normalized": False,
         "box": None,
     }
-    assert body["model"] == "digitnet-1.6.0"
+    assert body["model"] == "digitnet-1.7.0"
 
 
 def test_an_answer_has_the_time_of_each_step(server: Server, seven: Grey) -> None:

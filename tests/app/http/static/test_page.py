@@ -165,7 +165,7 @@ def test_a_drawn_seven_is_read(opened: tuple[Page, list[str]]) -> None:
         re.compile("from a PNG of 280 . 280. .*Dark and light were swapped")
     )
     expect(page.locator("#spoken")).to_have_text(re.compile(r"^This is a 7\. I'm sure\."))  # to a screen reader
-    expect(page.locator("#model")).to_have_text("digitnet-1.6.0")
+    expect(page.locator("#model")).to_have_text("digitnet-1.7.0")
     seen = pixels(page, "preview")[..., 0]
     assert seen.max() > 200
     assert seen[0].max() == seen[-1].max() == 0
