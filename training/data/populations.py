@@ -19,6 +19,7 @@ from training.data.mnist import Digits
 from training.errors import DataError
 from training.recipes import Recipe
 
+FULL_POPULATION = 500  # digits; a smaller population counts for less, because each of its digits says more by chance
 LABEL_ERRORS = Path(__file__).parent / "label_errors.csv"
 
 
@@ -44,9 +45,14 @@ class HeldOut:
 
     @cached_property
     def weights(self) -> NDArray[np.float64]:
-        """The weight of each digit, ``(N,)``: all populations count the same, and the weights add up to 1."""
+        """The weight of each digit, ``(N,)``. They add up to 1.
+
+        All populations of ``FULL_POPULATION`` digits or more count the same. A smaller one, such as a person's own
+        digits, counts as much less as it is smaller.
+        """
         sizes = np.bincount(self.population)
-        weights: NDArray[np.float64] = 1 / (len(sizes) * sizes[self.population])
+        counts = np.minimum(sizes, FULL_POPULATION)
+        weights: NDArray[np.float64] = (counts / sizes / counts.sum())[self.population]
         return weights
 
 

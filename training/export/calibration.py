@@ -11,17 +11,16 @@ from app.inference.cascade import is_below
 from app.inference.model_folder import Cascade, Thresholds
 from app.inference.networks import Network
 from app.inference.scores import Scores
-from training.data.populations import HeldOut
+from training.data.populations import FULL_POPULATION, HeldOut
 from training.export.onnx_graph import run_graph, set_temperature
 from training.trainer import predict
 
-# All shares are of held-out digits. Where populations are not named, each counts the same.
+# All shares are of held-out digits. Where populations are not named, they count as ``HeldOut.weights`` says.
 REFUSED_SHARE = 0.008  # refused for typicality; at 0.006, the service accepted 4.8 % of clothes
 # Wrong among the accepted digits of each population, at most...
 WRONG_SHARE = {"mnist": 0.0015}
 WRONG_SHARE_ELSEWHERE = 0.003  # of the 1,782 held-out Swiss digits, this is five
 UNCERTAIN_SHARE = 0.02  # ...as long as no more are refused for confidence: some digits have wrong labels
-MIN_POPULATION = 500  # digits; in a smaller population, such a share is less than one digit
 # Below the gate, by score.
 GATE_CONFIDENCE_SHARE = 0.03
 GATE_TYPICALITY_SHARE = 0.015
@@ -91,7 +90,7 @@ def fit_thresholds(scores: Scores, held_out: HeldOut) -> Thresholds:
     is_typical = scores.typicality >= typicality
     needed = 0.0
     for population, (name, digits) in enumerate(held_out.by_population.items()):
-        if len(digits) >= MIN_POPULATION:
+        if len(digits) >= FULL_POPULATION:  # in a smaller one, such a share is less than one digit
             selected = is_typical & (held_out.population == population)
             wrong_share = WRONG_SHARE.get(name, WRONG_SHARE_ELSEWHERE)
             needed = max(needed, find_confidence(confidence[selected], is_wrong[selected], wrong_share))

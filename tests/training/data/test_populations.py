@@ -42,14 +42,22 @@ def make_digits(*labels: int) -> Digits:
     return Digits(torch.tensor(labels, dtype=torch.uint8).view(-1, 1, 1).expand(-1, 28, 28), torch.tensor(labels))
 
 
-def test_all_populations_weigh_the_same() -> None:
-    """Three digits of one population weigh as much as one of another, and all weights add up to 1."""
+def test_the_digits_of_all_populations_come_one_after_the_other() -> None:
+    """Each digit knows its population."""
     held_out = HeldOut({"mnist": make_digits(0, 1, 2), "swiss": make_digits(7)})
     assert len(held_out) == 4
     assert held_out.digits.labels.tolist() == [0, 1, 2, 7]
     assert held_out.digits.images[:, 0, 0].tolist() == [0, 1, 2, 7]
     assert held_out.population.tolist() == [0, 0, 0, 1]
-    np.testing.assert_allclose(held_out.weights, [1 / 6, 1 / 6, 1 / 6, 1 / 2])
+
+
+def test_populations_weigh_the_same_unless_they_are_small() -> None:
+    """3,000 digits weigh as much as 500, and 50 digits of one person a tenth of that. All weights add up to 1."""
+    held_out = HeldOut(
+        {"mnist": make_digits(*[1] * 3_000), "swiss": make_digits(*[2] * 500), "own": make_digits(*[3] * 50)}
+    )
+    weights = [float(held_out.weights[held_out.population == number].sum()) for number in range(3)]
+    np.testing.assert_allclose(weights, [1 / 2.1, 1 / 2.1, 0.1 / 2.1])
 
 
 @pytest.mark.parametrize("repetitions", [1, 10])

@@ -14,11 +14,10 @@ from app.inference.model_folder import ModelFolder, Thresholds
 from app.inference.scores import Scores
 from tests.support.small_training import EARLY, vary
 from training.data.mnist import Digits
-from training.data.populations import HeldOut
+from training.data.populations import FULL_POPULATION, HeldOut
 from training.evaluation.metrics import score_all
 from training.export.calibration import (
     GATE_CONFIDENCE_SHARE,
-    MIN_POPULATION,
     REFUSED_SHARE,
     UNCERTAIN_SHARE,
     WRONG_SHARE,
@@ -106,13 +105,13 @@ def make_unsure_scores(labels: NDArray[np.int64], wrong: int, seed: int) -> Scor
 
 
 def test_each_population_counts_the_same_for_the_temperature() -> None:
-    """The temperature on a population of 40 and one of 200 is the one where the smaller is repeated five times."""
+    """The temperature on a population of 500 and one of 2,500 is the one where the smaller is repeated five times."""
     generator = np.random.default_rng(0)
-    logits, labels = generator.normal(0, 2, (240, 10)), generator.integers(0, 10, 240)
-    logits[np.arange(200), labels[:200]] += 6  # the larger population is read better
+    logits, labels = generator.normal(0, 2, (3_000, 10)), generator.integers(0, 10, 3_000)
+    logits[np.arange(2_500), labels[:2_500]] += 6  # the larger population is read better
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    repeated = np.concatenate([np.arange(200), np.tile(np.arange(200, 240), 5)])
-    weights = make_held_out(mnist=labels[:200], swiss=labels[200:]).weights
+    repeated = np.concatenate([np.arange(2_500), np.tile(np.arange(2_500, 3_000), 5)])
+    weights = make_held_out(mnist=labels[:2_500], swiss=labels[2_500:]).weights
     weighted = fit_temperature(probabilities.astype(np.float32), labels, weights)
     expected = fit_temperature(probabilities[repeated].astype(np.float32), labels[repeated])
     assert weighted == pytest.approx(expected, rel=1e-3)
@@ -175,7 +174,7 @@ def test_mnist_has_a_stricter_share(name: str, lowest: float) -> None:
     assert fit_thresholds(scores, make_held_out(**{name: labels})).confidence == pytest.approx(lowest, abs=2e-3)
 
 
-@pytest.mark.parametrize("count", [MIN_POPULATION - 1, MIN_POPULATION])
+@pytest.mark.parametrize("count", [FULL_POPULATION - 1, FULL_POPULATION])
 def test_a_small_population_does_not_set_the_threshold(count: int) -> None:
     """Below 500 digits, a single error would be more than its share."""
     labels = np.random.default_rng(0).integers(0, 10, 2_000 + count)
@@ -183,7 +182,7 @@ def test_a_small_population_does_not_set_the_threshold(count: int) -> None:
     confidence[-1] = 0.9
     scores = make_scores(labels, confidence, np.array([len(labels) - 1]))
     thresholds = fit_thresholds(scores, make_held_out(own=labels[:2_000], mnist=labels[2_000:]))
-    assert thresholds.confidence == (0 if count < MIN_POPULATION else pytest.approx(0.9, abs=2e-4))
+    assert thresholds.confidence == (0 if count < FULL_POPULATION else pytest.approx(0.9, abs=2e-4))
 
 
 def test_confidence_refuses_only_a_few_whatever_is_wrong() -> None:

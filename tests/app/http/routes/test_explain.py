@@ -292,8 +292,9 @@ def test_a_blank_picture_has_no_evidence(server: Server) -> None:
 
 
 def test_a_map_can_be_a_picture(server: Server, seven: Grey) -> None:
-    """Accept: image/png gives 280x280 pixels, orange where the JSON is above 0 and blue where it is below."""
-    answer = explain(server, png(seven), accept="image/png")
+    """Accept: image/png gives 280x280 pixels, orange where the JSON is above 0 and blue where it is below. What speaks
+    against a wrong digit is below."""
+    answer = explain(server, png(seven), "?digit=2", accept="image/png")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
     assert answer.headers["Vary"] == "Accept"
     with Image.open(io.BytesIO(answer.content)) as image:
@@ -301,7 +302,7 @@ def test_a_map_can_be_a_picture(server: Server, seven: Grey) -> None:
         drawn = np.asarray(image).astype(int)
     colours = drawn[::ENLARGEMENT, ::ENLARGEMENT]
     assert np.array_equal(colours.repeat(ENLARGEMENT, axis=0).repeat(ENLARGEMENT, axis=1), drawn)
-    values = np.array(explain(server, png(seven)).json()["evidence"])
+    values = np.array(explain(server, png(seven), "?digit=2").json()["evidence"])
     redness = colours[..., 0] - colours[..., 2]  # red less blue
     assert (values > 0.1).any()
     assert (values < -0.1).any()
