@@ -6,11 +6,11 @@ import sys
 from tests.support.running import ROOT, clean_environment
 
 MOUNT = """
-import asyncio, gc
+import asyncio, gc, sys
 from app.main import create_app
 from app.settings import Settings
 
-before = gc.get_threshold()
+before = gc.get_threshold(), sys.getswitchinterval()
 
 async def run_lifespan():
     to_app, from_app = asyncio.Queue(), asyncio.Queue()
@@ -20,15 +20,15 @@ async def run_lifespan():
     for event, answer in (("startup", "startup.complete"), ("shutdown", "shutdown.complete")):
         await to_app.put({"type": f"lifespan.{event}"})
         assert (await from_app.get())["type"] == f"lifespan.{answer}"
-        print(gc.get_threshold() == before, gc.get_freeze_count())
+        print((gc.get_threshold(), sys.getswitchinterval()) == before, gc.get_freeze_count())
     await task
 
 asyncio.run(run_lifespan())
 """
 
 
-def test_mounting_the_app_leaves_the_garbage_collector_alone() -> None:
-    """Its thresholds belong to the host, and the host's objects must not be frozen."""
+def test_mounting_the_app_leaves_the_interpreter_alone() -> None:
+    """Its settings belong to the host, and the host's objects must not be frozen."""
     done = subprocess.run(
         [sys.executable, "-c", MOUNT], cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=False
     )

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from app.server.run import server_options
-from app.server.uvicorn_server import GC_THRESHOLD
+from app.server.uvicorn_server import GC_THRESHOLD, GIL_SWITCH_S
 from app.settings import Settings
 from tests.support.pictures import Grey, png
 from tests.support.running import ROOT, Server, running
@@ -139,17 +139,17 @@ Server(uvicorn.Config(make, factory=True, port=0), drain_s=15, grace_s=20).run()
     assert time.monotonic() - began < 10
 
 
-def test_the_server_collects_garbage_rarely() -> None:
-    """It sets the threshold itself, because an app must not, and freezes what exists when it is ready."""
+def test_the_server_tunes_the_interpreter() -> None:
+    """It sets thresholds itself, because an app must not, and freezes what exists when it is ready."""
     script = """
-import asyncio, gc, uvicorn
+import asyncio, gc, sys, uvicorn
 from app.server.uvicorn_server import Server
 
 async def app(scope, receive, send):
     await receive()
     await send({"type": "lifespan.startup.complete"})
     await receive()
-    print(gc.get_threshold()[0], gc.get_freeze_count() > 1000)
+    print(gc.get_threshold()[0], gc.get_freeze_count() > 1000, sys.getswitchinterval())
     await send({"type": "lifespan.shutdown.complete"})
 
 async def main():
@@ -161,7 +161,7 @@ asyncio.run(main())
 """
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
-    assert done.stdout == f"{GC_THRESHOLD} True\n", done.stderr
+    assert done.stdout == f"{GC_THRESHOLD} True {GIL_SWITCH_S}\n", done.stderr
 
 
 def test_waiting_connections_are_accepted_many_at_a_time() -> None:
