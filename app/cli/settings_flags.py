@@ -13,15 +13,13 @@ from app.errors import StartupError, UsageError
 from app.settings import Settings
 
 GROUPS = {
-    "server": (
-        *("host", "port", "root_path", "workers", "worker_timeout_s"),
-        *("drain_ms", "grace_s", "keep_alive_s", "fault_s"),
-    ),
+    "server": ("host", "port", "root_path", "workers", "worker_timeout_s", "fault_s"),
     "model": ("model", "engine", "device", "cascade", "threads", "batch_max", "batch_wait_ms"),
     "limits": (
-        *("max_body_bytes", "max_batch", "max_batch_bytes", "max_pixels", "max_inflight", "max_inflight_pixels"),
-        *("max_inflight_bytes", "max_connections", "deadline_ms", "head_s", "body_s", "body_rate"),
+        *("max_body_bytes", "max_batch", "max_batch_bytes", "max_pixels"),
+        *("max_inflight", "max_inflight_pixels", "max_inflight_bytes", "max_connections"),
     ),
+    "times": ("deadline_ms", "head_s", "body_s", "body_rate", "keep_alive_s", "drain_ms", "grace_s"),
     "security": ("api_keys", "open_metrics", "open_pages", "allowed_hosts", "cors_origins", "forwarded_allow_ips"),
     "logging": ("log_level",),
 }
