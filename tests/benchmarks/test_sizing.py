@@ -94,10 +94,10 @@ def test_the_cost_of_a_real_request(server: Server) -> None:
 
 
 def read_table(heading: str) -> list[list[str]]:
-    """Return the cells of a table of the page, without the headings, which begin with ``heading``."""
-    table = re.search(rf"^\| {re.escape(heading)}.*\n\|[- |]*\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
-    assert table, heading
-    return [[cell.strip() for cell in row.strip("|").split("|")] for row in table[1].splitlines()]
+    """Return the cells of the tables of the page whose headings begin with ``heading``, without the headings."""
+    tables = re.findall(rf"^\| {re.escape(heading)}.*\n\|[- |]*\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
+    assert tables, heading
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in "".join(tables).splitlines()]
 
 
 def read_limit() -> int:
@@ -108,7 +108,8 @@ def read_limit() -> int:
 def test_the_page_has_the_sizes_that_the_program_computes() -> None:
     """The table of sizes in docs/scaling.md follows from the measured costs and the limits on the same page."""
     limits = {int(count): int(limit.removesuffix(" %")) for count, limit in read_table("processes that answer batches")}
-    assert list(capacity.list_sizes(COSTS, SITE, read_limit(), limits)) == read_table("digits/s | sent as")
+    sizes = capacity.list_sizes(COSTS, SITE, read_limit(), limits)
+    assert sorted(sizes) == sorted(read_table("digits/s | sent as"))
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ PAGES = sorted(ROOT.glob("docs/**/*.md"))
 DOCUMENTS = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")), *PAGES]
 MAX_README_LINES = 150
 MAX_PAGE_WORDS = 1_500
+MAX_TABLE_ROWS = 8
 
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
 PATH = re.compile(r"`((?:app|training|tests|benchmarks|supply|deploy|docs|models/digitnet[^/`]*)/[\w./-]*\w)`")
@@ -72,14 +73,8 @@ def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= MAX_README_LINES
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_page_is_long(page: Path) -> None:
-    """A page of docs/ has at most 1,500 words."""
-    assert len(page.read_text().split()) <= MAX_PAGE_WORDS
-
-
-def test_the_index_lists_every_page() -> None:
-    """docs/README.md links to each page of docs/, and docs/decisions/README.md to each decision."""
-    for index in (ROOT / "docs" / "README.md", ROOT / "docs" / "decisions" / "README.md"):
-        listed = {target for target, _ in LINK.findall(index.read_text())}
-        assert {page.name for page in index.parent.glob("*.md")} - {"README.md"} <= listed
+@each_current_document
+def test_no_table_is_long(document: Path) -> None:
+    """A table has at most eight rows. Longer ones are divided by topic."""
+    tables = re.findall(r"(?:^\|.*\n)+", document.read_text(), re.MULTILINE)
+    assert max((len(table.splitlines()) - 2 for table in tables), default=0) <= MAX_TABLE_ROWS
