@@ -28,7 +28,7 @@ from training.recipes import FINETUNE_EPOCHS, Recipe
 from training.runs import Epoch, Run, remove_checkpoint
 from training.trainer import Step, fit
 
-LEARNING_RATE = 0.02  # a fifth of the recipes': the weights are good already, so the steps are small
+LEARNING_RATE = 0.005  # a twentieth of the recipes': the weights are good already
 KNOWN_PER_EPOCH = 2_000  # digits that the model was trained on before; a person's own are repeated as often
 KNOWN_HELD_OUT = 2_000  # held-out digits of each known population: enough to calibrate on, and quick to read
 HELD_OUT_SHARE = 0.2  # of a person's own digits
