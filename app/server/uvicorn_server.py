@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 # iteration. Under overload, with thousands of connections whose objects live long, collections cost a third of the
 # throughput.
 GC_THRESHOLD = 20_000
-GIL_SWITCH_S = 0.0005  # how long another thread may keep the event loop from running, instead of 0.005
+GIL_SWITCH_S = 0.0005  # how long another thread may hold the GIL while the event loop waits; Python's default is 0.005
 # Connections accepted in one iteration of the event loop. libuv accepts one per listening socket, so each address has
 # as many. With one, the last of 500 new connections waits for more than 20 s while 64 others keep the service busy;
 # with 16, for 1 to 3 s.

@@ -18,10 +18,10 @@ README = (ROOT / "README.md").read_text()
 ROBUSTNESS = (ROOT / "docs" / "robustness.md").read_text()
 
 
-def run(command: str, folder: Path, data_dir: Path) -> str:
-    """Run a documented ``python -m training`` in a folder, and return what it prints."""
+def run(arguments: str, folder: Path, data_dir: Path) -> str:
+    """Run ``python -m`` with documented arguments in a folder, and return what it prints."""
     done = subprocess.run(
-        [sys.executable, "-m", *command.split()[2:]],
+        [sys.executable, "-m", *arguments.split()],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), "DIGITS_DATA_DIR": str(data_dir), "COLUMNS": "200"},
         capture_output=True,
@@ -41,24 +41,26 @@ def find_shares(text: str, row: str) -> list[float]:
 
 def test_the_quick_recipe_reads_as_well_as_the_readme_says(data_dir: Path, tmp_path: Path) -> None:
     """README's first command of training, on held-out digits: no test reads the test split."""
-    (command, accuracy) = re.findall(r"^\.venv/bin/(python .*--recipe quick) --test +#.* ([\d.]+) %$", README, re.M)[0]
-    printed = run(command, tmp_path, data_dir)
+    ((arguments, accuracy),) = re.findall(
+        r"^\.venv/bin/python -m (.*--recipe quick) --test +#.* ([\d.]+) %$", README, re.M
+    )
+    printed = run(arguments, tmp_path, data_dir)
     assert find_shares(printed, "accuracy")[0] == pytest.approx(float(accuracy), abs=0.35)
     assert (tmp_path / "runs" / "quick-0" / "manifest.json").is_file()
 
 
 def test_corrupted_digits_are_read_as_well_as_the_page_says(data_dir: Path) -> None:
     """Both models of docs/robustness.md have the means that its table gives."""
-    (command,) = re.findall(r"^`python (-m training robustness .*?)`", ROBUSTNESS, re.M)
-    printed = find_shares(run(f"python x {command[3:]}", ROOT, data_dir), "mean of the corruptions")
+    (arguments,) = re.findall(r"^`python -m (training robustness .*?)`", ROBUSTNESS, re.M)
+    printed = find_shares(run(arguments, ROOT, data_dir), "mean of the corruptions")
     written = find_shares(ROBUSTNESS, "mean of the twelve corruptions")
     assert printed == pytest.approx(written, abs=0.1)
 
 
 def test_what_is_no_digit_is_accepted_as_rarely_as_the_page_says(data_dir: Path) -> None:
     """Each row of docs/robustness.md has the share that the command prints."""
-    (command,) = re.findall(r"^`python (-m training out-of-distribution .*?)`", ROBUSTNESS, re.M)
-    printed = run(f"python x {command[3:]}", ROOT, data_dir)
+    (arguments,) = re.findall(r"^`python -m (training out-of-distribution .*?)`", ROBUSTNESS, re.M)
+    printed = run(arguments, ROOT, data_dir)
     for printed_row, row in (
         ("clothes", r"clothes \(Fashion-MNIST\)"),
         ("letters", "printed Latin capitals"),

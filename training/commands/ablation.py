@@ -31,12 +31,11 @@ def add_parser(commands: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train and measure the variants that are not in the log yet."""
-    from app.inference.networks import Network
+    from app.settings import released_model
     from training.console import console
     from training.data.mnist import Digits
     from training.data.populations import load_training, require_held_out
     from training.evaluation.ablation import run_ablation
-    from training.export.saved_runs import load_careful_runs, make_committee
     from training.recipes import Recipe
     from training.runs import Epoch
     from training.trainer import select_device
@@ -51,12 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
     def load(recipe: Recipe) -> Digits:
         return load_training(recipe, arguments.data_dir)
 
-    def load_teacher(recipe: Recipe) -> Network | None:
-        folders = [Path("models", name) for name in recipe.teachers]
-        return make_committee(load_careful_runs(folders)) if folders else None
-
     for row in run_ablation(
-        load, load_teacher, held_out, variants, arguments.seeds, arguments.log, device, print_epoch
+        load, held_out, variants, arguments.seeds, arguments.log, device, released_model().parent, print_epoch
     ):
         console.print(
             f"{row['variant']}, seed {row['seed']}: {row['mnist_errors']} of MNIST and {row['swiss_errors']} Swiss "

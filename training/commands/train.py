@@ -74,12 +74,12 @@ def train_and_export(recipe: Recipe, output: Path, checkpoint: Path, arguments: 
     """Carry out the recipe with a progress bar, and write the model folder. Then the checkpoint is removed."""
     from training.console import ProgressDisplay, console
     from training.data.populations import load_for_recipe
-    from training.export.saved_runs import load_careful_runs, make_committee
+    from training.export.saved_runs import load_teacher
     from training.runs import remove_checkpoint
     from training.trainer import fit, select_arithmetic, select_device
 
     device = select_device(arguments.device)
-    teacher = make_committee(load_careful_runs(arguments.teacher)) if arguments.teacher else None
+    teacher = load_teacher(arguments.teacher)
     training, held_out = load_for_recipe(recipe, arguments.data_dir)
     console.print(
         f"{recipe.name}, seed {arguments.seed}: {len(training):,} digits, {len(held_out or ()):,} held out, "

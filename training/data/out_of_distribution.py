@@ -2,27 +2,29 @@
 
 Each set is ``uint8 (N, 28, 28)`` in the MNIST convention. Pictures of other sizes go through the service's own
 normalisation. ``training/augmentation/outliers.py``, which networks are trained with, shares no code with this module.
+The letters that networks are trained with (``training/augmentation/letters.py``) are others, drawn in the same way.
 """
 
 import gzip
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 
 from app.imaging.digit_image import IMAGE_SIZE
-from app.imaging.normalize import normalize
+from training.augmentation.letters import draw_letter
 from training.errors import DataError
 
 # From Debian's package dataset-fashion-mnist.
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz")
 FONTS = Path("/usr/share/fonts/truetype")
 LATIN_LETTERS = "ACEFHKMNPRTUVWXY"  # the capitals that nobody reads as digits
-# Greek and Cyrillic capitals. No outlier for training has their shapes.
+# Greek and Cyrillic capitals. No outlier was designed after them.
 FOREIGN_LETTERS = "ΓΔΛΞΠΣΦΨΩЖИЛЦШЭЮЯ"
+ANGLES = (-10, 0, 10)  # degrees
 COUNT = 2_000  # pictures in each generated set
 
 Pictures = NDArray[np.uint8]  # (N, 28, 28)
@@ -51,15 +53,7 @@ def render_letters(alphabet: str = LATIN_LETTERS) -> Pictures:
         raise DataError(
             f"{FONTS} has no DejaVu or Liberation fonts. Install them: apt install fonts-dejavu fonts-liberation"
         )
-    pictures = []
-    for path in fonts:
-        font = ImageFont.truetype(path, 64)
-        for letter in alphabet:
-            for angle in (-10, 0, 10):
-                page = Image.new("L", (128, 128), 0)
-                ImageDraw.Draw(page).text((64, 64), letter, font=font, fill=255, anchor="mm")
-                pictures.append(normalize(np.asarray(page.rotate(angle, Image.Resampling.BICUBIC))).pixels)
-    return np.stack(pictures)
+    return np.stack([draw_letter(*each) for each in product(alphabet, fonts, ANGLES)])
 
 
 def make_noise() -> Pictures:

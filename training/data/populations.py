@@ -19,7 +19,7 @@ from training.data.mnist import Digits
 from training.errors import DataError
 from training.recipes import Recipe
 
-FULL_POPULATION = 500  # digits; a smaller population counts for less, because each of its digits says more by chance
+FULL_POPULATION = 500  # digits; chance decides too much in a smaller population, so it counts for less
 LABEL_ERRORS = Path(__file__).parent / "label_errors.csv"
 
 
@@ -48,7 +48,7 @@ class HeldOut:
         """The weight of each digit, ``(N,)``. They add up to 1.
 
         All populations of ``FULL_POPULATION`` digits or more count the same. A smaller one, such as a person's own
-        digits, counts as much less as it is smaller.
+        digits, counts in proportion to its size.
         """
         sizes = np.bincount(self.population)
         counts = np.minimum(sizes, FULL_POPULATION)

@@ -19,6 +19,7 @@ from training.data.populations import HeldOut
 from training.evaluation.csv_log import append_row
 from training.evaluation.metrics import ACCEPT_ALL, measure
 from training.export.calibration import fit_network_temperature
+from training.export.saved_runs import load_teacher
 from training.provenance import describe_commit
 from training.recipes import Recipe
 from training.runs import Epoch
@@ -27,12 +28,12 @@ from training.trainer import fit, measure_accuracy, predict
 
 def run_ablation(
     load_training: Callable[[Recipe], Digits],
-    load_teacher: Callable[[Recipe], Network | None],
     held_out: HeldOut,
     variants: dict[str, Recipe],
     seeds: int,
     log: Path,
     device: torch.device,
+    models: Path,
     on_epoch: Callable[[str, int, Epoch], None],
 ) -> Iterator[dict[str, Any]]:
     """Train and measure what is not in the log yet: every variant with one seed, then with the next seed.
@@ -42,7 +43,7 @@ def run_ablation(
 
     Args:
         load_training: Loads the digits that a recipe trains on.
-        load_teacher: Loads the network that a recipe learns from, if it names teachers.
+        models: The folder with the models that recipes name as teachers.
     """
     for seed in range(seeds):
         for name, recipe in variants.items():
@@ -59,7 +60,7 @@ def run_ablation(
                 held_out.digits,
                 seed=seed,
                 device=device,
-                teacher=load_teacher(recipe),
+                teacher=load_teacher([models / name for name in recipe.teachers]),
                 on_epoch=report_epoch,
             )
             network = run.network

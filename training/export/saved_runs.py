@@ -64,6 +64,15 @@ def load_careful_runs(folders: Sequence[Path]) -> list[Run]:
     return runs
 
 
+def load_teacher(folders: Sequence[Path]) -> Committee | None:
+    """Load the network whose answer is the mean of some models' answers. Without folders there is none.
+
+    Raises:
+        ExportError: A network is not a DigitNet.
+    """
+    return make_committee(load_careful_runs(folders)) if folders else None
+
+
 def make_committee(runs: Sequence[Run]) -> Committee:
     """Combine the networks of runs.
 

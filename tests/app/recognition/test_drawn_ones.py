@@ -42,6 +42,6 @@ def test_no_one_with_an_upstroke_is_surely_a_seven(
 def test_nearly_every_one_with_an_upstroke_is_read(
     readings: dict[tuple[float, float, float, int], Prediction],
 ) -> None:
-    """The service reads at least nine of ten as 1 and accepts them. Of digitnet-1.7.0 it is 94 %."""
+    """The service reads at least 93 % of them as 1 and accepts them. It was 94 % when digitnet-1.7.0 was released."""
     right = sum(answer.accepted and answer.digit == 1 for answer in readings.values())
-    assert right >= 0.9 * len(readings)
+    assert right >= 0.93 * len(readings)

@@ -41,12 +41,12 @@ def test_each_variant_is_measured_once_per_seed(
     def run_three() -> list[tuple[str, int]]:
         rows = run_ablation(
             load_training,
-            lambda recipe: None,
             held_out,
             variants,
             2,
             log,
             CPU,
+            tmp_path,
             lambda name, seed, _: seen.append((name, seed)),
         )
         return [(row["variant"], row["seed"]) for row in islice(rows, 3)]
@@ -68,12 +68,12 @@ def test_each_population_is_measured_by_itself(
     recipe = vary(EARLY, epochs=1)
     (row,) = run_ablation(
         lambda recipe: small_parts[0],
-        lambda recipe: None,
         held_out,
         {"base": recipe},
         1,
         tmp_path / "log.csv",
         CPU,
+        tmp_path,
         lambda *_: None,
     )
     network = fit(recipe, small_parts[0], held_out.digits, seed=0).network
