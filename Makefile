@@ -7,12 +7,16 @@ BASE := $(VENV)/.base
 TEST := $(VENV)/.test
 DEV := $(VENV)/.dev
 SCHEMA = $(VENV)/bin/check-jsonschema -q --builtin-schema
-PARALLEL = -n $(or $(JOBS),2) --dist loadscope --no-loadscope-reorder
+# Tests also wait for servers and browsers, so three processes keep two cores busy.
+PARALLEL = -n $(or $(JOBS),3) --dist loadscope --no-loadscope-reorder
 # On a terminal pip shows its progress. Elsewhere it says nothing unless it fails.
 PIP_INSTALL = $(VENV)/bin/python -m pip install $(shell test -t 2 || echo -q)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests start hundreds of processes, which would all compile our code again.
 unexport PYTHONDONTWRITEBYTECODE
+
+# These tests are long, and importing Ray takes each process seconds.
+WITHOUT_RAY = --ignore tests/app/cli/test_bulk.py --ignore tests/deploy/test_ray_serve.py
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test-fast test test-long coverage check format lock screenshots fuzz soak bench bench-check bench-startup bench-networks \
@@ -25,12 +29,10 @@ serve: $(BASE)  ## install the service and start it on http://127.0.0.1:8000 (DI
 	@exec $(VENV)/bin/python -m app serve
 
 test-fast: $(TEST)  ## run the quick tests of the service, without torch
-	@$(VENV)/bin/python -m pytest tests/app $(PARALLEL) -m "not slow and not serial and not browser and not fuzz"
+	@$(VENV)/bin/python -m pytest tests/app $(PARALLEL) $(WITHOUT_RAY) -m "not slow and not long and not serial and not browser and not fuzz"
 
-# Each file runs in one process, in the order of the collection. Tests that measure times run alone afterwards. Long tests
-# import Ray, which takes seconds in each process.
-WITHOUT_RAY = --ignore tests/app/cli/test_bulk.py --ignore tests/deploy/test_ray_serve.py
-test: $(DEV)  ## run all tests but the long ones (JOBS=2 processes at a time)
+# Each file runs in one process, in the order of the collection. Tests that measure times run alone afterwards.
+test: $(DEV)  ## run all tests but the long ones (JOBS=3 processes at a time)
 	@$(VENV)/bin/python -m pytest $(PARALLEL) $(WITHOUT_RAY) -m "not serial and not long"
 	@$(VENV)/bin/python -m pytest $(WITHOUT_RAY) -m "serial and not long" tests/app tests/deploy
 

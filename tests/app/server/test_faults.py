@@ -24,7 +24,7 @@ from tests.support.running import METRICS_DELAY_S, ROOT, Server, clean_environme
 
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 
-pytestmark = [pytest.mark.slow, pytest.mark.serial]  # each starts a server of its own
+pytestmark = pytest.mark.slow  # each starts a server of its own
 
 
 def can_run(*command: str) -> bool:

@@ -18,7 +18,7 @@ from app.server.listeners import stop_new_connections
 from tests.support.ports import free_port
 from tests.support.running import ROOT, clean_environment, run_app
 
-pytestmark = pytest.mark.serial  # starts many processes
+pytestmark = pytest.mark.slow  # starts many processes
 
 
 def has_ipv6() -> bool:
