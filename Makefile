@@ -39,8 +39,9 @@ test: $(DEV)  ## run all tests but the long ones (JOBS=3 processes at a time)
 test-long: $(DEV)  ## run the tests that take half a minute or more: pods (need root, podman, runc, buildah, haproxy), Ray, released figures
 	@$(VENV)/bin/python -m pytest -m long
 
-coverage: $(DEV)  ## run all tests and measure branch coverage, including that of the processes they start
-	@$(VENV)/bin/python -m pytest --cov --cov-report=term-missing
+coverage: $(DEV)  ## run the same tests and measure branch coverage, including that of the processes they start
+	@$(VENV)/bin/python -m pytest $(PARALLEL) $(WITHOUT_RAY) -m "not serial and not long" --cov --cov-report= --cov-fail-under=0
+	@$(VENV)/bin/python -m pytest $(WITHOUT_RAY) -m "serial and not long" tests/app tests/deploy --cov --cov-append --cov-report=term-missing
 
 check: $(DEV)  ## run ruff, mypy, import-linter, hadolint, schema checks, and an audit for known vulnerabilities
 	@$(VENV)/bin/ruff format --check .

@@ -17,9 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.server.run import server_options
 from app.server.uvicorn_server import GC_THRESHOLD, GIL_SWITCH_S
-from app.settings import Settings
 from tests.support.pictures import Grey, png
 from tests.support.running import ROOT, Server, running
 
@@ -193,22 +191,6 @@ with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
     assert done.stdout == "64\n", done.stderr
-
-
-def test_idle_connections_stay_open_for_as_long_as_the_setting_says() -> None:
-    """By default longer than the 60 seconds for which proxies keep theirs. Uvicorn's own default is 5 seconds."""
-    assert server_options(Settings())["timeout_keep_alive"] == 75
-    with (
-        running(DIGITS_KEEP_ALIVE_S="1") as server,
-        socket.create_connection(("127.0.0.1", server.port), timeout=20) as client,
-    ):
-        for pause_s in (0.7, 0):  # the time starts again with each request
-            client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert client.recv(65_536).startswith(b"HTTP/1.1 200")
-            time.sleep(pause_s)
-        began = time.monotonic()
-        assert client.recv(1) == b""
-        assert 0.7 < time.monotonic() - began < 4
 
 
 SOMAXCONN = Path("/proc/sys/net/core/somaxconn")
