@@ -15,14 +15,14 @@ def add_parser(commands: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print a table for each model, with one row per set of pictures."""
+    """Print a table for each model, with one row per set of pictures, and the letters that it accepts most."""
     from rich.box import SIMPLE
     from rich.table import Table
 
     from app.inference import model_folder
     from training.console import console
     from training.data import mnist
-    from training.data.out_of_distribution import OUT_OF_DISTRIBUTION
+    from training.data.out_of_distribution import ALPHABETS, OUT_OF_DISTRIBUTION, count_by_letter
     from training.evaluation.refusal import SCORES, measure_refusal
 
     models = [model_folder.load(folder) for folder in arguments.models]
@@ -34,7 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
             f"{model.folder.name}; the last columns use the threshold that 99.5 % of digits reach by that score alone"
         )
         table = Table("not digits", "accepted as shipped", *columns, box=SIMPLE, title=title, title_justify="left")
-        for name, row in measure_refusal(model, held_out, pictures).items():
+        results = measure_refusal(model, held_out, pictures)
+        for name, row in results.items():
             table.add_row(
                 name,
                 f"{row['accepted']:.2%}",
@@ -42,4 +43,9 @@ def run(arguments: argparse.Namespace) -> int:
                 *(f"{row['false_accepts'][score]:.2%}" for score in SCORES),
             )
         console.print(table)
+        for name, alphabet in ALPHABETS.items():
+            most = count_by_letter(results[name]["accepted_as"], alphabet)[:4]
+            console.print(
+                f"{name} accepted most:", ", ".join(f"{each} as {digit} {share:.0%}" for each, digit, share in most)
+            )
     return 0

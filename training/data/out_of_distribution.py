@@ -42,7 +42,7 @@ def load_fashion() -> Pictures:
     return np.frombuffer(raw, np.uint8, offset=16).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
 
 
-def render_letters(alphabet: str = LATIN_LETTERS) -> Pictures:
+def render_letters(alphabet: str) -> Pictures:
     """Render capitals in every DejaVu and Liberation font that is installed, upright and slightly turned.
 
     Raises:
@@ -54,6 +54,19 @@ def render_letters(alphabet: str = LATIN_LETTERS) -> Pictures:
             f"{FONTS} has no DejaVu or Liberation fonts. Install them: apt install fonts-dejavu fonts-liberation"
         )
     return np.stack([draw_letter(*each) for each in product(alphabet, fonts, ANGLES)])
+
+
+def count_by_letter(accepted_as: NDArray[np.int64], alphabet: str) -> list[tuple[str, int, float]]:
+    """Return letters, the digits that they are accepted as, and the share of their pictures, largest share first.
+
+    Args:
+        accepted_as: What each picture of ``render_letters(alphabet)`` is accepted as: a digit, or -1 if it is refused.
+    """
+    by_letter = zip(alphabet, accepted_as.reshape(len(alphabet), -1), strict=True)
+    shares = [
+        (letter, digit, float((digits == digit).mean())) for letter, digits in by_letter for digit in set(digits) - {-1}
+    ]
+    return sorted(shares, key=lambda each: -each[2])
 
 
 def make_noise() -> Pictures:
@@ -87,10 +100,10 @@ def make_textures() -> Pictures:
     return (mean + field * contrast).round().clip(0, 255).astype(np.uint8)
 
 
+ALPHABETS = {"letters": LATIN_LETTERS, "foreign letters": FOREIGN_LETTERS}
 OUT_OF_DISTRIBUTION: dict[str, Callable[[], Pictures]] = {
     "clothes": load_fashion,
-    "letters": render_letters,
-    "foreign letters": partial(render_letters, FOREIGN_LETTERS),
+    **{name: partial(render_letters, alphabet) for name, alphabet in ALPHABETS.items()},
     "noise": make_noise,
     "blanks": make_blanks,
     "textures": make_textures,

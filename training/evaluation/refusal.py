@@ -26,8 +26,9 @@ def measure_refusal(model: ModelFolder, digits: Digits, pictures: dict[str, Pict
 
     Returns:
         For each set: ``accepted`` is the share that the service would accept, with its normalisation and the model's
-        thresholds. ``auroc`` and ``false_accepts`` have a value for each of ``SCORES``, computed on the pictures
-        without normalisation. ``false_accepts`` is the share at or above the value that 99.5 % of the digits reach.
+        thresholds. ``accepted_as`` is the digit that each picture is accepted as, ``(N,)``, or -1 if it is refused.
+        ``auroc`` and ``false_accepts`` have a value for each of ``SCORES``, computed on the pictures without
+        normalisation. ``false_accepts`` is the share at or above the value that 99.5 % of the digits reach.
     """
     engine = open_engine(model, "onnxruntime", "cpu", torch.get_num_threads())
     thresholds = model.manifest.thresholds("onnxruntime", None)
@@ -52,6 +53,7 @@ def measure_refusal(model: ModelFolder, digits: Digits, pictures: dict[str, Pict
         is_digit = np.repeat([1, 0], [len(digits), len(images)])
         results[name] = {
             "accepted": float(accepted.mean()),
+            "accepted_as": np.where(accepted, served.probabilities.argmax(axis=1), -1),
             "auroc": {
                 score: float(roc_auc_score(is_digit, np.concatenate([of_digits[score], of_others[score]])))
                 for score in SCORES

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.data.out_of_distribution import OUT_OF_DISTRIBUTION, make_noise, make_textures
+from training.data.out_of_distribution import OUT_OF_DISTRIBUTION, count_by_letter, make_noise, make_textures
 from training.errors import DataError
 
 
@@ -42,3 +42,9 @@ def test_the_sets_are_not_alike() -> None:
         return float(np.corrcoef(flat[:, :, 1:].ravel(), flat[:, :, :-1].ravel())[0, 1])
 
     assert correlate_neighbours(make_noise()) < 0.2 < 0.6 < correlate_neighbours(make_textures())
+
+
+def test_letters_that_are_accepted_most_come_first() -> None:
+    """Each with the digit that it is taken for. Letters that are always refused are left out."""
+    accepted_as = np.array([-1, 3, 3, -1, -1, -1, 4, 4, 9])  # three pictures of each letter
+    assert count_by_letter(accepted_as, "ABC") == [("A", 3, 2 / 3), ("C", 4, 2 / 3), ("C", 9, 1 / 3)]

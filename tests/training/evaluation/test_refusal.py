@@ -28,7 +28,9 @@ def test_a_perfect_score_has_an_auroc_of_one(released: ModelFolder, golden: Digi
     for score in SCORES:
         assert result["digits"]["auroc"][score] == pytest.approx(0.5, abs=0.01), score
     assert result["digits"]["accepted"] >= 0.98
+    assert (result["digits"]["accepted_as"] == golden.labels.numpy()).mean() >= 0.98
     assert result["blanks"]["accepted"] == 0
+    assert set(result["blanks"]["accepted_as"]) == {-1}
     assert result["blanks"]["auroc"]["typicality"] == 1
     assert result["blanks"]["false_accepts"]["typicality"] == 0
 
