@@ -1,6 +1,6 @@
 """/docs and /redoc in a real browser: they render, work, obey their security policy and contact no other host.
 
-The tests of the front page are in static/test_page.py.
+The tests of the front page are in ../static.
 """
 
 import hashlib
