@@ -31,7 +31,7 @@ class Admission:
     def __init__(self, max_requests: int, max_pixels: int, max_bytes: int) -> None:
         self._max_requests, self._max_pixels, self._max_bytes = max_requests, max_pixels, max_bytes
         self.requests = 0
-        self.overdue = False  # what is being received now has waited for too long
+        self.is_closed = False  # too many requests wait to be read, so the one that is being read is refused
         self.pixels = 0
         self.bytes = 0
         self._answers = 0
@@ -41,7 +41,7 @@ class Admission:
     @property
     def room(self) -> int:
         """How many more requests may enter now."""
-        return 0 if self.overdue else self._max_requests - self.requests
+        return 0 if self.is_closed else self._max_requests - self.requests
 
     def check(self) -> None:
         """Check that there is room for one more request.

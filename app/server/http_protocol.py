@@ -114,14 +114,14 @@ class HttpProtocol(SendingProtocol):
         else:
             self._parse(data)
 
-    def _parse_later(self, overdue: bool) -> None:
+    def _parse_later(self, refuse: bool) -> None:
         data, self._unparsed = self._unparsed, b""
         if not (self._refusal or self.is_closing):
             if self._service:
-                self._service.admission.overdue = overdue
+                self._service.admission.is_closed = refuse
             self._parse(data)
             if self._service:
-                self._service.admission.overdue = False
+                self._service.admission.is_closed = False
             self.update_reading()
 
     def _parse(self, data: bytes) -> None:

@@ -13,17 +13,24 @@ from collections.abc import Callable
 from app.http.paths import HEALTH_BODIES
 
 MAX_PARSE_S = 0.02  # per iteration
-MAX_WAIT_S = 0.5  # then a new request is refused: its client would wait too long for the answer
+REFUSALS_PER_ANSWER = 3  # while the queue is too long. Refusing all of it would leave no time for answers
 # How health checks start. They are parsed at once.
 URGENT = tuple(b"%b %b" % (method, path) for method in (b"GET", b"HEAD") for path in HEALTH_BODIES)
 
 
 class ReadQueue:
-    """The connections of a server whose last bytes have not been parsed."""
+    """The connections of a server whose last bytes have not been parsed.
 
-    def __init__(self) -> None:
+    Args:
+        max_waiting: How many may wait. While more do, most of the first in the queue are refused, which takes a
+            fraction of the time. Refusing the last ones instead would make every client wait as long as possible.
+    """
+
+    def __init__(self, max_waiting: int = 1024) -> None:
+        self._max_waiting = max_waiting
+        self._refused = 0  # since the last one that was not
         self._until = 0.0  # when this iteration may parse no more, by time.perf_counter; 0 before it parses anything
-        self._waiting: deque[tuple[float, Callable[[bool], None]]] = deque()  # since when
+        self._waiting: deque[Callable[[bool], None]] = deque()
 
     def must_wait(self, data: bytes) -> bool:
         """Return whether bytes that have just arrived must wait for a later iteration."""
@@ -36,9 +43,9 @@ class ReadQueue:
         """Call a function when it is its turn. It parses what one connection has received.
 
         Args:
-            parse: Gets whether it has waited for longer than ``MAX_WAIT_S``.
+            parse: Gets whether to refuse a request that begins there, because too many others wait.
         """
-        self._waiting.append((time.perf_counter(), parse))
+        self._waiting.append(parse)
 
     def _begin_iteration(self) -> None:
         self._until = time.perf_counter() + MAX_PARSE_S
@@ -51,8 +58,9 @@ class ReadQueue:
             return
         self._begin_iteration()
         while self._waiting:
-            now = time.perf_counter()
-            since, parse = self._waiting.popleft()
-            parse(now - since > MAX_WAIT_S)
-            if now > self._until:
+            parse = self._waiting.popleft()
+            refuse = len(self._waiting) >= self._max_waiting and self._refused < REFUSALS_PER_ANSWER
+            self._refused = self._refused + 1 if refuse else 0
+            parse(refuse)
+            if time.perf_counter() > self._until:
                 break

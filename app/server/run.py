@@ -41,7 +41,7 @@ def server_options(settings: Settings) -> dict[str, Any]:
             HttpProtocol,
             timeouts=timeouts,
             max_connections=limit_connections(settings.max_connections),
-            read_queue=ReadQueue(),
+            read_queue=ReadQueue(settings.max_inflight),
         ),
         "ws": "none",  # the service has no websockets; uvicorn would answer them without the request log
         "backlog": 65_535,  # or the system's limit; a client whose connection does not fit retries seconds later

@@ -37,7 +37,7 @@ def test_what_waits_is_parsed_in_order_over_several_iterations(monkeypatch: pyte
     parsed: list[int] = []
     iterations: list[int] = []
 
-    def parse(number: int, overdue: bool) -> None:
+    def parse(number: int, refuse: bool) -> None:
         time.sleep(0.003)
         parsed.append(number)
 
@@ -70,7 +70,7 @@ def test_a_health_check_never_waits(start: bytes, monkeypatch: pytest.MonkeyPatc
         queue = ReadQueue()
         queue.must_wait(POST)
         assert queue.must_wait(POST)
-        queue.add(lambda overdue: None)
+        queue.add(lambda refuse: None)
         assert not queue.must_wait(start + b" HTTP/1.1\r\n")
 
     in_loop(check)
@@ -93,10 +93,27 @@ def test_every_request_is_answered(seven: Grey, monkeypatch: pytest.MonkeyPatch)
     run(check)
 
 
-def test_a_request_that_waited_too_long_is_refused(seven: Grey, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_while_too_many_wait_most_of_the_first_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of four is answered, so that refusals leave time for answers. As many as may wait are all answered."""
+    monkeypatch.setattr(read_queue, "MAX_PARSE_S", -1.0)
+    refusals: list[bool] = []
+
+    async def check() -> None:
+        queue = ReadQueue(max_waiting=4)
+        queue.must_wait(POST)
+        for _ in range(12):
+            queue.add(refusals.append)
+        for _ in range(14):
+            await asyncio.sleep(0)
+
+    in_loop(check)
+    assert refusals == [True, True, True, False] * 2 + [False] * 4
+
+
+def test_a_request_before_too_many_others_is_refused(seven: Grey, monkeypatch: pytest.MonkeyPatch) -> None:
     """It gets the usual 503 from its head alone. Health checks and the next requests are answered."""
     monkeypatch.setattr(read_queue, "MAX_PARSE_S", 0.0)
-    monkeypatch.setattr(read_queue, "MAX_WAIT_S", -1.0)
+    monkeypatch.setattr("app.server.run.ReadQueue", lambda max_waiting: ReadQueue(4))
 
     async def check(client: httpx.AsyncClient, by_the_app: list[str]) -> None:
         answers = await asyncio.gather(*(client.post("/predict", content=png(seven)) for _ in range(40)))
