@@ -16,6 +16,7 @@ MAX_TABLE_ROWS = 8
 
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
 PATH = re.compile(r"`((?:app|training|tests|benchmarks|supply|deploy|docs|models/digitnet[^/`]*)/[\w./-]*\w)`")
+DIAGRAM = re.compile(r"^```mermaid\n.*?^```\n", re.MULTILINE | re.DOTALL)
 NOT_SETTINGS = {"DIGITS_DATA_DIR", "DIGITS_API_KEY"}  # of training and of the client
 
 each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -78,3 +79,23 @@ def test_no_table_is_long(document: Path) -> None:
     """A table has at most eight rows. Longer ones are divided by topic."""
     tables = re.findall(r"(?:^\|.*\n)+", document.read_text(), re.MULTILINE)
     assert max((len(table.splitlines()) - 2 for table in tables), default=0) <= MAX_TABLE_ROWS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_page_is_long(page: Path) -> None:
+    """A page of docs/ has at most 1,500 words. Diagrams do not count."""
+    assert len(DIAGRAM.sub("", page.read_text()).split()) <= MAX_PAGE_WORDS
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/*.md")), ids=lambda path: path.name)
+def test_each_page_has_a_picture(page: Path) -> None:
+    """A picture or a diagram says what the page is about, before anyone reads it."""
+    text = page.read_text()
+    assert DIAGRAM.search(text) or "![" in text
+
+
+def test_the_index_lists_every_page() -> None:
+    """docs/README.md links to each page of docs/, and docs/decisions/README.md to each decision."""
+    for index in (ROOT / "docs" / "README.md", ROOT / "docs" / "decisions" / "README.md"):
+        listed = {target for target, _ in LINK.findall(index.read_text())}
+        assert {page.name for page in index.parent.glob("*.md")} - {"README.md"} <= listed

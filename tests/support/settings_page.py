@@ -16,6 +16,12 @@ suit one process on one core that only the local machine can reach.
 The groups are those of `digitserve serve --help`. [Operating](operating.md) explains how the limits work together. This
 page is generated from [app/settings.py](../app/settings.py). Do not edit it: run
 `python -m tests.support.settings_page > docs/settings.md`.
+
+```mermaid
+flowchart LR
+  flag["flag"] -- "else" --> variable["environment variable"]
+  variable -- "else" --> file[".env file"] -- "else" --> default["default"]
+```
 """
 
 TABLE = """
