@@ -16,14 +16,17 @@ FOLDER = STATIC / "examples"
 
 
 def make_examples() -> dict[str, Grey]:
-    """Return the pixels of each file: the first golden digit of each class, and a number from the second ones."""
+    """Return the pixels of each file: a golden digit of each class, and a number made of them.
+
+    It is the second one of each class, because the first 7 has a speck beside it.
+    """
     golden = model_folder.load(released_model()).manifest.golden
-    images = {digit: [each.image for each in golden if each.digit == digit] for digit in range(10)}
+    images = {each.digit: each.image for each in golden}
     number = np.zeros((28, 28 + STEP_PX * (len(NUMBER) - 1)), np.uint8)
     for index, digit in enumerate(NUMBER):
         place = number[:, index * STEP_PX : index * STEP_PX + 28]
-        np.maximum(place, images[digit][-1], out=place)
-    return {f"{digit}.png": images[digit][0] for digit in images} | {"number.png": number}
+        np.maximum(place, images[digit], out=place)
+    return {f"{digit}.png": image for digit, image in images.items()} | {"number.png": number}
 
 
 def main() -> None:
