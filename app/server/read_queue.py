@@ -13,7 +13,7 @@ from collections.abc import Callable
 from app.http.paths import HEALTH_BODIES
 
 MAX_PARSE_S = 0.02  # per iteration
-REFUSALS_PER_ANSWER = 3  # while the queue is too long. Refusing all of it would leave no time for answers
+REFUSALS_PER_ANSWER = 6  # while the queue is too long. Refusing all of it would leave no time for answers
 # How health checks start. They are parsed at once.
 URGENT = tuple(b"%b %b" % (method, path) for method in (b"GET", b"HEAD") for path in HEALTH_BODIES)
 
