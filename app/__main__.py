@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from app.cli.console import CANNOT_START, INCOMPLETE, INTERRUPTED, WRONG_USAGE, fail
 from app.cli.parser import make_parser
-from app.errors import CommandError, StartupError, UsageError
-from app.installation import our_command
+from app.errors import CommandError, StartupError, UsageError, our_command
 
 
 def main(values: Sequence[str] | None = None) -> int:

@@ -1,11 +1,19 @@
-"""The exceptions of the package. They know nothing of HTTP: ``http/problems.py`` maps them to answers.
+"""The exceptions of the package, and the commands that their messages recommend.
 
-A message is for the person who can act on it. A message about an upload contains no path of the server.
+They know nothing of HTTP: ``http/problems.py`` maps exceptions to answers. A message is for the person who can act on
+it, so a command fits how this copy was installed. A message about an upload contains no path of the server.
 """
 
+import shlex
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
+from importlib.metadata import requires
+from pathlib import Path
 from typing import Any
 
+CHECKOUT = Path(__file__).parents[1]  # if it has a pyproject.toml
+SBOM = Path(sys.prefix, "sbom.cdx.json")  # only the container image has one there
 NOT_ENOUGH_MEMORY = "There is not enough memory for this image now."
 
 
@@ -121,3 +129,37 @@ def describe_first_error(errors: Sequence[Mapping[str, Any]]) -> str:
     first = errors[0]
     where = ".".join(str(part) for part in first["loc"])
     return f"{where}: {first['msg']}" if where else str(first["msg"])
+
+
+def python_command() -> str:
+    """Return the interpreter that runs, as a word for a shell."""
+    return shlex.quote(shorten(Path(sys.executable)))
+
+
+def our_command() -> str:
+    """Return how a person starts the command line here: the script that was started, or the module."""
+    script = Path(sys.argv[0]).absolute()
+    if script.stem != "digitserve":
+        return f"{python_command()} -m app"
+    return script.stem if shutil.which(script.stem) == str(script) else shlex.quote(shorten(script))
+
+
+def install_command(extra: str) -> str:
+    """Return the command that adds an extra of pyproject.toml: to a checkout, an installed wheel or the image.
+
+    The package is not on PyPI, so for a wheel it names the packages of the extra. The image has no pip.
+    """
+    if SBOM.is_file():
+        return f"docker build -t digitserve --build-arg EXTRA={extra} ."
+    if (CHECKOUT / "pyproject.toml").is_file():
+        packages = ["-e", f"{shorten(CHECKOUT)}[{extra}]"]
+    else:
+        found = (line.replace("'", '"').partition("; extra == ") for line in requires("digitserve") or ())
+        packages = sorted({requirement for requirement, _, name in found if name.strip('"') in extra.split(",")})
+    return f"{python_command()} -m pip install {shlex.join(packages)}"
+
+
+def shorten(path: Path) -> str:
+    """Return a path, relative to the working folder if it is inside."""
+    folder = Path.cwd()
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)

@@ -5,8 +5,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from app.errors import ModelFolderError
-from app.installation import install_command
+from app.errors import ModelFolderError, install_command
 from training.commands import (
     ablation,
     cascade,

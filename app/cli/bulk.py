@@ -9,8 +9,7 @@ from app.cli.console import INCOMPLETE, INTERRUPTED, OK, fail, note
 from app.cli.parser import Parser, complete_paths
 from app.cli.progress import Progress
 from app.cli.settings_flags import add_flags, read_settings
-from app.errors import UsageError
-from app.installation import install_command
+from app.errors import UsageError, install_command
 
 DESCRIPTION = """\
 Read any number of pictures on all cores of this machine or of a Ray cluster.

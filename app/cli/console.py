@@ -3,8 +3,7 @@
 import sys
 from urllib.parse import urlsplit
 
-from app.errors import ServiceError
-from app.installation import our_command
+from app.errors import ServiceError, our_command
 
 OK = 0
 INCOMPLETE = 1

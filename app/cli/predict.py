@@ -13,8 +13,7 @@ from app.cli.parser import Parser, complete_paths
 from app.cli.progress import Progress
 from app.cli.results import Format, Outcome, Output, open_output
 from app.cli.settings_flags import add_flags, given_settings, read_settings
-from app.errors import CommandError, DigitserveError, ServiceError, UnsupportedMediaError, UsageError
-from app.installation import install_command
+from app.errors import CommandError, DigitserveError, ServiceError, UnsupportedMediaError, UsageError, install_command
 
 OnOutcomes = Callable[[Sequence[Outcome]], None]
 OnWait = Callable[[str], None]  # gets the reason for a wait

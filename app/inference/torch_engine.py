@@ -5,11 +5,10 @@ import importlib.util
 import sys
 from typing import TYPE_CHECKING
 
-from app.errors import EngineUnavailableError, ModelFolderError
+from app.errors import EngineUnavailableError, ModelFolderError, install_command
 from app.imaging.digit_image import Images
 from app.inference.model_folder import EngineName, ModelFolder
 from app.inference.scores import Scores
-from app.installation import install_command
 
 if TYPE_CHECKING:
     from torch import Tensor

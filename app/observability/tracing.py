@@ -14,7 +14,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from app import __version__
-from app.installation import install_command
+from app.errors import install_command
 
 if TYPE_CHECKING:  # not in the base install
     from opentelemetry.context import Context

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.installation import python_command
+from app.errors import python_command
 from training.commands.options import Subparsers, add_command
 from training.commands.output import add_output, check_output, parse_version
 

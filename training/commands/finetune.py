@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from app.installation import python_command
+from app.errors import python_command
 from training.commands.options import Subparsers, add_command, add_seed
 from training.commands.output import add_output, check_output, parse_version
 from training.commands.values import whole_number

@@ -29,8 +29,8 @@ from app.cli.bench import PICTURE_COUNT
 from app.cli.bench_report import format_table, summarize
 from app.cli.bench_requests import sample_pictures
 from app.cli.load_generator import Load, Tally, plan_starts
+from app.errors import python_command
 from app.inference.engines import Engine
-from app.installation import python_command
 from tests.support.running import Server
 
 pytestmark = pytest.mark.slow  # starts services, or reads hundreds of pictures

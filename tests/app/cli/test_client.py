@@ -27,8 +27,7 @@ from app.__main__ import main
 from app.cli.client import connect
 from app.cli.image_files import find_image_files
 from app.cli.results import Outcome
-from app.errors import ServiceError
-from app.installation import install_command, python_command
+from app.errors import ServiceError, install_command, python_command
 from tests.support.faulty_proxy import Action, Cut, ProxiedPost, Reply, Slow, run_proxy
 from tests.support.pictures import Grey, encode, make_page, png
 from tests.support.ports import free_port

@@ -9,8 +9,8 @@ import httpx
 import numpy as np
 import pytest
 
+from app.errors import install_command
 from app.imaging import formats
-from app.installation import install_command
 from tests.support.pictures import Grey, make_page, png
 from tests.support.running import ROOT, Server, clean_environment, run_app, run_main
 

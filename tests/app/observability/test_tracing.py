@@ -14,9 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
+from app.errors import install_command
 from app.http.middleware.request_log import RequestLog
 from app.http.middleware.tracing import Tracing
-from app.installation import install_command
 from app.main import create_app
 from app.observability.tracing import open_provider, read_exporter_names
 from app.settings import Settings

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app import installation
-from app.installation import install_command, our_command, python_command
+from app import errors
+from app.errors import install_command, our_command, python_command
 from tests.support.running import ROOT
 
 METADATA = [
@@ -39,8 +39,8 @@ def test_paths_inside_the_working_folder_are_short(monkeypatch: pytest.MonkeyPat
 
 def test_a_wheel_gets_the_packages_of_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """digitserve is not on PyPI, so the command names what is."""
-    monkeypatch.setattr(installation, "CHECKOUT", tmp_path)
-    monkeypatch.setattr(installation, "requires", lambda name: METADATA)
+    monkeypatch.setattr(errors, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(errors, "requires", lambda name: METADATA)
     start = f"{python_command()} -m pip install "
     assert install_command("client") == f"{start}'httpx>=0.28'"
     assert install_command("torch,train") == f"{start}'torch>=2.9'"
@@ -48,7 +48,7 @@ def test_a_wheel_gets_the_packages_of_the_extra(monkeypatch: pytest.MonkeyPatch,
 
 def test_the_image_is_built_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """It has no pip, and its file system is read-only."""
-    monkeypatch.setattr(installation, "SBOM", tmp_path / "sbom.cdx.json")
+    monkeypatch.setattr(errors, "SBOM", tmp_path / "sbom.cdx.json")
     (tmp_path / "sbom.cdx.json").touch()
     assert install_command("heic") == "docker build -t digitserve --build-arg EXTRA=heic ."
     assert "/opt/venv/sbom.cdx.json" in (ROOT / "Dockerfile").read_text()
