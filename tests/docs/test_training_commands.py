@@ -67,3 +67,7 @@ def test_what_is_no_digit_is_accepted_as_rarely_as_the_page_says(data_dir: Path)
         ("foreign letters", "printed Greek and Cyrillic capitals"),
     ):
         assert find_shares(printed, printed_row)[0] == pytest.approx(find_shares(ROBUSTNESS, row)[0], abs=0.15)
+    letters = ROBUSTNESS.partition("Three of the seventeen")[2].partition("\n\n")[0]
+    written = [float(share) for share in re.findall(r"(\d+) %", letters)]
+    most = find_shares(printed, "most accepted foreign letters")[:3] + find_shares(printed, "most accepted letters")[:2]
+    assert most == pytest.approx(written, abs=2)

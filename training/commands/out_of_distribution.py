@@ -46,6 +46,6 @@ def run(arguments: argparse.Namespace) -> int:
         for name, alphabet in ALPHABETS.items():
             most = count_by_letter(results[name]["accepted_as"], alphabet)[:4]
             console.print(
-                f"{name} accepted most:", ", ".join(f"{each} as {digit} {share:.0%}" for each, digit, share in most)
+                f"most accepted {name}:", ", ".join(f"{each} as {digit} {share:.0%}" for each, digit, share in most)
             )
     return 0
