@@ -32,16 +32,18 @@ test-fast: $(TEST)  ## run the quick tests of the service, without torch
 	@$(VENV)/bin/python -m pytest tests/app $(PARALLEL) $(WITHOUT_RAY) -m "not slow and not long and not serial and not browser and not fuzz"
 
 # Each file runs in one process, in the order of the collection. Tests that measure times run alone afterwards.
+TOGETHER = $(PARALLEL) $(WITHOUT_RAY) -m "not serial and not long"
+ALONE = $(WITHOUT_RAY) -m "serial and not long" tests/app tests/deploy
 test: $(DEV)  ## run all tests but the long ones (JOBS=3 processes at a time)
-	@$(VENV)/bin/python -m pytest $(PARALLEL) $(WITHOUT_RAY) -m "not serial and not long"
-	@$(VENV)/bin/python -m pytest $(WITHOUT_RAY) -m "serial and not long" tests/app tests/deploy
+	@$(VENV)/bin/python -m pytest $(TOGETHER)
+	@$(VENV)/bin/python -m pytest $(ALONE)
 
 test-long: $(DEV)  ## run the tests that take half a minute or more: pods (need root, podman, runc, buildah, haproxy), Ray, released figures
 	@$(VENV)/bin/python -m pytest -m long
 
-coverage: $(DEV)  ## run the same tests and measure branch coverage, including that of the processes they start
-	@$(VENV)/bin/python -m pytest $(PARALLEL) $(WITHOUT_RAY) -m "not serial and not long" --cov --cov-report= --cov-fail-under=0
-	@$(VENV)/bin/python -m pytest $(WITHOUT_RAY) -m "serial and not long" tests/app tests/deploy --cov --cov-append --cov-report=term-missing
+coverage: $(DEV)  ## run the tests of make test, and measure branch coverage, including that of the processes they start
+	@$(VENV)/bin/python -m pytest $(TOGETHER) --cov --cov-report= --cov-fail-under=0
+	@$(VENV)/bin/python -m pytest $(ALONE) --cov --cov-append --cov-report=term-missing
 
 check: $(DEV)  ## run ruff, mypy, import-linter, hadolint, schema checks, and an audit for known vulnerabilities
 	@$(VENV)/bin/ruff format --check .

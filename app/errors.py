@@ -1,7 +1,7 @@
 """The exceptions of the package, and the commands that their messages recommend.
 
-They know nothing of HTTP: ``http/problems.py`` maps exceptions to answers. A message is for the person who can act on
-it, so a command fits how this copy was installed. A message about an upload contains no path of the server.
+Exceptions know nothing of HTTP: ``http/problems.py`` maps them to answers. A message is for the person who can act on
+it, so its command fits how this copy was installed. A message about an upload contains no path of the server.
 """
 
 import shlex

@@ -1,22 +1,17 @@
 """The diagrams of the documents are drawn by Mermaid, as GitHub and GitLab draw them."""
 
 import re
-import shutil
-import subprocess
-import tarfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page
 
+from tests.docs.test_documents import DIAGRAM, PAGES, ROOT
 from tests.support.browser import browsing, needs_chromium
+from tests.support.npm import download_file
 
-ROOT = Path(__file__).parents[2]
 DIAGRAMS = [
-    pytest.param(text, id=str(page.relative_to(ROOT)))
-    for page in sorted(ROOT.glob("docs/**/*.md"))
-    for text in re.findall(r"^```mermaid\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    pytest.param(text, id=str(page.relative_to(ROOT))) for page in PAGES for text in DIAGRAM.findall(page.read_text())
 ]
 
 pytestmark = [pytest.mark.browser, needs_chromium]
@@ -25,17 +20,9 @@ pytestmark = [pytest.mark.browser, needs_chromium]
 @pytest.fixture(scope="module")
 def mermaid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     """A page that has Mermaid, from npm. Without npm, the tests are skipped."""
-    if not shutil.which("npm"):
-        pytest.skip("npm is not installed")
-    folder = tmp_path_factory.mktemp("mermaid")
-    command = ["npm", "pack", "mermaid@11", "--silent", "--pack-destination", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    if done.returncode:
-        pytest.skip(f"npm cannot download mermaid: {done.stderr[-200:]}")
-    with tarfile.open(next(folder.glob("*.tgz"))) as archive:
-        archive.extract("package/dist/mermaid.min.js", folder, filter="data")
+    script = download_file("mermaid@11", "dist/mermaid.min.js", tmp_path_factory.mktemp("mermaid"))
     with browsing() as (page, _):
-        page.add_script_tag(path=folder / "package" / "dist" / "mermaid.min.js")
+        page.add_script_tag(path=script)
         yield page
 
 

@@ -16,7 +16,7 @@ MAX_TABLE_ROWS = 8
 
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
 PATH = re.compile(r"`((?:app|training|tests|benchmarks|supply|deploy|docs|models/digitnet[^/`]*)/[\w./-]*\w)`")
-DIAGRAM = re.compile(r"^```mermaid\n.*?^```\n", re.MULTILINE | re.DOTALL)
+DIAGRAM = re.compile(r"^```mermaid\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 NOT_SETTINGS = {"DIGITS_DATA_DIR", "DIGITS_API_KEY"}  # of training and of the client
 
 each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

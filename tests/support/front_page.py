@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from tests.support.pictures import Grey
 from tests.support.running import ROOT
 
-NUMBER = ROOT / "docs/images/number.jpg"  # a photograph of 513912
+NUMBER = ROOT / "docs/images/number.jpg"  # a drawn picture of 513912
 
 EVIDENCE = [[(column - row) / 27 for column in range(28)] for row in range(28)]  # what a stub answers to /explain
 

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,22 @@ PACKAGES = ("openapi-typescript@7", "openapi-fetch@0", "typescript@5", "@types/n
 
 def install_packages(folder: Path) -> Path:
     """Install the packages into a folder, and return the folder of their commands. Skip the test if npm cannot."""
+    run_npm("install", "--prefix", str(folder), "--no-audit", "--no-fund", "--ignore-scripts", *PACKAGES)
+    return folder / "node_modules" / ".bin"
+
+
+def download_file(package: str, path: str, folder: Path) -> Path:
+    """Download one file of a package, without what the package needs. Skip the test if npm cannot."""
+    run_npm("pack", package, "--pack-destination", str(folder))
+    with tarfile.open(next(folder.glob("*.tgz"))) as archive:
+        archive.extract(f"package/{path}", folder, filter="data")
+    return folder / "package" / path
+
+
+def run_npm(*arguments: str) -> None:
+    """Run npm. Skip the test if it is missing, or cannot do this."""
     if not shutil.which("npm"):
         pytest.skip("npm is not installed")
-    command = ["npm", "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--ignore-scripts", *PACKAGES]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(["npm", *arguments], capture_output=True, text=True, timeout=300, check=False)
     if done.returncode:
-        pytest.skip(f"npm cannot install packages: {done.stderr[-200:]}")
-    return folder / "node_modules" / ".bin"
+        pytest.skip(f"npm {arguments[0]} failed: {done.stderr[-200:]}")
