@@ -22,7 +22,7 @@ from app.cli.bench import parse_count, parse_positive
 from app.cli.bench_report import compute_quantiles
 from app.cli.load_generator import plan_starts
 from benchmarks import process_costs, sizing, startup
-from benchmarks.pinned_service import LOAD_CORE, run_service
+from benchmarks.pinned_service import LOAD_CORE, pin, run_service
 from benchmarks.process_costs import Costs
 from benchmarks.queue_model import Bursts, Cost, Disturbance, Service, simulate
 
@@ -46,7 +46,7 @@ def run_services(count: int) -> Iterator[tuple[int, list[int]]]:
 def measure(arguments: argparse.Namespace) -> None:
     """Measure one process, print the costs, and write them to a file."""
     with run_services(1) as (port, [pid]):
-        points = process_costs.measure_predictions(port, pid, arguments.seconds)
+        predict, points = process_costs.measure_predict_costs(port, pid, arguments.seconds)
         batches = process_costs.make_batch(port)
         batch_us, batch = process_costs.measure_cpu(pid, port, batches, 2, arguments.seconds)
         with process_costs.run_balancer([port]) as (balancer_port, balancer):
@@ -58,13 +58,11 @@ def measure(arguments: argparse.Namespace) -> None:
     bulk_us = process_costs.measure_bulk()
     for connections, mean_batch, cost_us, _ in points:
         print(f"{connections:4} connections: {mean_batch:5.1f} requests at a time, {cost_us:6.1f} us each")
-    fixed_us, request_us = process_costs.fit_costs(points)
     predictions = points[-1].result
     pictures = process_costs.make_pictures(process_costs.PICTURES)
     costs = Costs(
+        **dataclasses.asdict(predict),
         measured=f"{datetime.now(UTC):%Y-%m-%d}",
-        fixed_us=fixed_us,
-        request_us=request_us,
         request_bytes=predictions["bytes_sent"] / predictions["requests"],
         answer_bytes=predictions["bytes_received"] / predictions["requests"],
         batch_us=batch_us,
@@ -89,23 +87,17 @@ def measure(arguments: argparse.Namespace) -> None:
 def check(arguments: argparse.Namespace) -> None:
     """Send requests at shares of the measured capacity, and print the predicted and the measured latencies."""
     print(f"load average {os.getloadavg()[0]:.1f}; on a busy machine the ratios are worthless")
-    fixed_us, request_us = 0.0, 0.0
+    cost = None
     for count in (1, 2):
         with run_services(count) as (port, pids):
-            if count == 1:
-                fixed_us, request_us = process_costs.fit_costs(
-                    process_costs.measure_predictions(port, pids[0], arguments.seconds)
-                )
-                print(f"fixed {fixed_us:.0f} us per iteration, {request_us:.0f} us per request")
+            if cost is None:
+                costs, _ = process_costs.measure_predict_costs(port, pids[0], arguments.seconds)
+                cost = costs.cost
+                print(", ".join(f"{name} {value:.3g}" for name, value in dataclasses.asdict(costs).items()))
             requests = process_costs.make_predictions(port)
-            before = sum(map(process_costs.cpu_seconds, pids))
-            saturated = process_costs.send(port, requests, 64, arguments.seconds)
-            used = (sum(map(process_costs.cpu_seconds, pids)) - before) / saturated["seconds"]
-            capacity = saturated["answered_per_second"]
-            print(f"{count} on one core: {capacity:,.0f} requests per second, with {used:.0%} of the core")
+            capacity = process_costs.send(port, requests, 64, arguments.seconds)["answered_per_second"]
+            print(f"{count} on one core: {capacity:,.0f} requests per second")
             print("  share      rate   p50 predicted, measured, ratio   p99 predicted, measured, ratio   (ms)")
-            # What other programs take from the core makes everything slower.
-            cost = Cost(fixed_us / used / 1e6, request_us / used / 1e6)
             for share in SHARES:
                 rate = share * capacity
                 measured = process_costs.send(port, requests, 256, arguments.seconds, rate)["latency_ms"]
@@ -205,8 +197,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main(words: Sequence[str] | None = None) -> None:
     parser = make_parser()
     arguments = parser.parse_args(words)
-    if arguments.command != "size" and len(os.sched_getaffinity(0)) > 1:
-        os.sched_setaffinity(0, LOAD_CORE)
+    if arguments.command != "size":
+        pin(LOAD_CORE)
     try:
         arguments.run(arguments)
     except ValueError as error:

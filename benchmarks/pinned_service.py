@@ -17,6 +17,13 @@ import httpx
 from benchmarks.startup import free_port
 
 SERVER_CORE, LOAD_CORE = {0}, {1}
+SINGLE_CORE = len(os.sched_getaffinity(0)) == 1  # before a benchmark pins itself
+
+
+def pin(core: set[int], pid: int = 0) -> None:
+    """Run a process on one core only. 0 is this process. With a single core, there is nothing to choose."""
+    if not SINGLE_CORE:
+        os.sched_setaffinity(pid, core)
 
 
 def start_process(
@@ -29,8 +36,8 @@ def start_process(
     variables = {**os.environ, **(environment or {})}
     errors = subprocess.STDOUT if output is not None and output > 0 else subprocess.DEVNULL  # a file gets both streams
     process = subprocess.Popen(command, stdout=output, stderr=errors, env=variables)
-    if core and len(os.sched_getaffinity(0)) > 1:
-        os.sched_setaffinity(process.pid, core)
+    if core:
+        pin(core, process.pid)
     return process
 
 

@@ -1,7 +1,8 @@
 """Measures what requests cost: CPU time of the service, of HAProxy and of a bulk job, and bytes.
 
 The CPU time of a request is ``request_us + fixed_us / n``, where n is how many requests an iteration of the event loop
-answers. Both are fitted to the cost with 1 to 64 connections. The pictures are MNIST's test digits.
+answers. Both are fitted to the cost with 1 to 64 connections. The pictures are MNIST's test digits. What the careful
+network adds is the difference between pictures that it reads and those that it does not.
 """
 
 import asyncio
@@ -22,8 +23,12 @@ from app.cli.bench_report import summarize
 from app.cli.load_generator import Load, plan_starts
 from app.cli.local_reader import LocalReader
 from app.imaging.encode import to_png
-from app.settings import Settings
+from app.inference import model_folder
+from app.inference.cascade import CascadeEngine, is_below
+from app.inference.engine_selection import open_engine
+from app.settings import Settings, released_model
 from benchmarks.load import binary_tensor_post, multipart_post
+from benchmarks.queue_model import Cost
 from benchmarks.server_process import Process
 from benchmarks.servers import load_digits
 from tests.support.ports import free_port
@@ -33,15 +38,37 @@ from tests.support.running import METRICS_DELAY_S
 CONNECTIONS = (1, 4, 16, 64)
 PICTURES = 2_000  # different ones
 BATCH_DIGITS = 1_000  # of a /v2 request
+WAKE_SHARE = 0.1  # of the capacity: nearly every request finds the process idle
 
 
 @dataclass(frozen=True)
-class Costs:
+class PredictCosts:
+    """What /predict costs a process, in CPU time of one core."""
+
+    fixed_us: float  # of an iteration of the event loop
+    request_us: float  # of each request in it, on average
+    doubtful: float  # share of the pictures that the careful network reads
+    careful_us: float  # of reading one of them, which is a part of the average
+    wake_us: float  # from a request to the start of an idle process, wall-clock time
+
+    @property
+    def cost(self) -> Cost:
+        """The cost for the simulation."""
+        turn_us = self.request_us - self.doubtful * self.careful_us
+        return Cost(
+            self.fixed_us / 1e6,
+            turn_us / 1e6,
+            doubtful=self.doubtful,
+            careful_s=self.careful_us / 1e6,
+            wake_s=self.wake_us / 1e6,
+        )
+
+
+@dataclass(frozen=True)
+class Costs(PredictCosts):
     """What a process, a balancer and a bulk job need. Times are CPU time of one core; bytes are those of HTTP."""
 
     measured: str  # when
-    fixed_us: float  # of an iteration of the event loop that answers /predict
-    request_us: float  # of each /predict in it
     request_bytes: float
     answer_bytes: float
     batch_us: float  # of a /v2 request with BATCH_DIGITS
@@ -126,6 +153,30 @@ def measure_predictions(port: int, pid: int, seconds: float) -> list[Point]:
         after = count_batches(port)
         points.append(Point(connections, (after[1] - pictures) / (after[0] - batches), cost_us, result))
     return points
+
+
+def measure_careful(port: int, pid: int, seconds: float) -> tuple[float, float]:
+    """Return the share of pictures that the careful network reads, and the CPU time it adds, in microseconds."""
+    engine = open_engine(model_folder.load(released_model()), "onnxruntime", "cpu")
+    assert isinstance(engine, CascadeEngine)
+    doubtful = is_below(engine.fast(load_digits()[:PICTURES]), engine.gate)
+    requests = make_predictions(port)
+    sure_us, doubtful_us = (
+        measure_cpu(pid, port, [requests[index] for index in np.flatnonzero(kind)], 1, seconds)[0]
+        for kind in (~doubtful, doubtful)
+    )
+    return float(doubtful.mean()), doubtful_us - sure_us
+
+
+def measure_predict_costs(port: int, pid: int, seconds: float) -> tuple[PredictCosts, list[Point]]:
+    """Measure what /predict costs. Return also the points that its costs were fitted to."""
+    points = measure_predictions(port, pid, seconds)
+    fixed_us, request_us = fit_costs(points)
+    doubtful, careful_us = measure_careful(port, pid, seconds)
+    rate = WAKE_SHARE * 1e6 / request_us
+    waited_us = send(port, make_predictions(port), 16, seconds, rate)["latency_ms"]["p50"] * 1e3
+    wake_us = max(waited_us - fixed_us - request_us, 0.0)
+    return PredictCosts(fixed_us, request_us, doubtful, careful_us, wake_us), points
 
 
 def fit_costs(points: Sequence[Point]) -> tuple[float, float]:

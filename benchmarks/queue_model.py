@@ -2,8 +2,8 @@
 
 A process answers together what arrived together. An iteration of its event loop takes what waits, n requests, for
 ``fixed_s + n * turn_s`` seconds. Those that come meanwhile wait for the next iteration. A small request is answered
-after one turn. A batch of 1,000 digits is read in slices: it needs a turn per slice, and other requests have their
-turns in between.
+after one turn. If its digit is doubtful, a later iteration reads it again with the careful network. A batch of 1,000
+digits is read in slices: it needs a turn per slice, and other requests have their turns in between.
 
 The balancer sends a request to the process with the fewest unanswered requests. No request is refused or sent twice.
 """
@@ -17,6 +17,8 @@ from typing import Any
 
 import simpy
 
+from app.inference.scheduler import CAREFUL_SLICE_IN_LOOP
+
 Steps = Generator[simpy.Event, Any, None]  # what SimPy runs: each event is something to wait for
 
 
@@ -27,11 +29,14 @@ class Cost:
     fixed_s: float  # an iteration
     turn_s: float  # a turn of a request in it
     turns: int = 1  # that a request needs
+    doubtful: float = 0.0  # share of the requests that are read again after their turns
+    careful_s: float = 0.0  # to read one again
+    wake_s: float = 0.0  # until an idle process starts
 
     @property
     def capacity(self) -> float:
         """The requests per second that a process answers when many wait."""
-        return 1 / (self.turn_s * self.turns)
+        return 1 / (self.turn_s * self.turns + self.doubtful * self.careful_s)
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,8 @@ class Process:
         self.failed = False
         self._environment, self._cost, self._core, self._tally = environment, cost, core, tally
         self._waiting: list[Request] = []
+        self._doubtful: list[Request] = []
+        self._random = Random(0)
         self._work = environment.event()
         environment.process(self._serve())
 
@@ -115,26 +122,36 @@ class Process:
 
     def _serve(self) -> Steps:
         while True:
-            yield self._work
+            if not self._work.triggered:
+                yield self._work
+                yield self._environment.timeout(self._cost.wake_s)
             use = self._core.request() if self._core else None
             if use:
                 yield use
+            cost = self._cost
             batch, self._waiting = self._waiting, []
-            yield self._environment.timeout(self._cost.fixed_s + self._cost.turn_s * len(batch))
+            again, self._doubtful = self._doubtful[:CAREFUL_SLICE_IN_LOOP], self._doubtful[CAREFUL_SLICE_IN_LOOP:]
+            yield self._environment.timeout(cost.fixed_s + cost.turn_s * len(batch) + cost.careful_s * len(again))
             if use and self._core:
                 self._core.release(use)
             if self.failed:
                 return
-            now = self._environment.now
             for request in batch:
                 request.turns -= 1
                 if request.turns:
                     self._waiting.append(request)
+                elif self._random.random() < cost.doubtful:
+                    self._doubtful.append(request)
                 else:
-                    self.unanswered -= 1
-                    self._tally.answers.append((request.arrived, now - request.arrived))
-            if not self._waiting:
+                    self._answer(request)
+            for request in again:
+                self._answer(request)
+            if not self._waiting and not self._doubtful:
                 self._work = self._environment.event()
+
+    def _answer(self, request: Request) -> None:
+        self.unanswered -= 1
+        self._tally.answers.append((request.arrived, self._environment.now - request.arrived))
 
 
 class Service:

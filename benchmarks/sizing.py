@@ -57,8 +57,7 @@ class Size:
 
 def predict_kind(costs: Costs) -> Kind:
     """Describe /predict."""
-    cost = Cost(costs.fixed_us / 1e6, costs.request_us / 1e6)
-    return Kind("/predict", 1, cost, costs.balancer_us / 1e6, costs.request_bytes, costs.answer_bytes)
+    return Kind("/predict", 1, costs.cost, costs.balancer_us / 1e6, costs.request_bytes, costs.answer_bytes)
 
 
 def batch_kind(costs: Costs) -> Kind:

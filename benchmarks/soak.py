@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import io
 import json
-import os
 import random
 import time
 from collections import Counter
@@ -24,7 +23,7 @@ from app.cli.bench import select_loop_factory
 from app.cli.bench_requests import make_request, sample_pictures
 from app.cli.load_generator import Load
 from benchmarks.fairness import make_photograph
-from benchmarks.pinned_service import LOAD_CORE, count_descriptors, run_service
+from benchmarks.pinned_service import LOAD_CORE, count_descriptors, pin, run_service
 from benchmarks.startup import resident_megabytes
 
 SAMPLE_INTERVAL_S = 5.0
@@ -140,8 +139,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=1_000_000, help="number of requests [1000000]")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw memory over requests to this file")
     arguments = parser.parse_args()
-    if len(os.sched_getaffinity(0)) > 1:
-        os.sched_setaffinity(0, LOAD_CORE)
+    pin(LOAD_CORE)
     with run_service() as (url, pid):
         samples, errors = soak(url, pid, arguments.requests)
     warm = [(sent, mb) for sent, mb, _ in samples if sent > WARM_UP_SHARE * arguments.requests]

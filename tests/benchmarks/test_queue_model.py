@@ -68,6 +68,22 @@ def test_a_batch_takes_turns() -> None:
     assert together == pytest.approx([0.062, 0.064], abs=0.0021)
 
 
+def test_an_idle_process_has_to_wake() -> None:
+    """A request waits for that. One that arrives while the process works does not."""
+    tally = Service(Cost(0.0, 0.001, wake_s=0.0005), 1).run(iter([0.5, 0.501]), 1)
+    assert tally.latencies() == pytest.approx([0.0015, 0.0015])
+
+
+def test_doubtful_digits_are_read_again() -> None:
+    """They take the careful network's time, in an iteration of its own, and lower the capacity by as much."""
+    cost = Cost(0.0, 0.001, doubtful=0.25, careful_s=0.004)
+    rate = 0.2 * cost.capacity
+    latencies = np.array(Service(cost, 1).run(evenly(rate), 100).latencies())
+    assert cost.capacity == pytest.approx(500)
+    assert (latencies > 0.0045).mean() == pytest.approx(0.25, abs=0.02)
+    assert min(latencies) == pytest.approx(0.001)
+
+
 @pytest.mark.parametrize("factor", [1.0, 1.5, 3.0])
 def test_bursts_keep_the_mean_rate(factor: float) -> None:
     """Over many bursts the rate is the mean rate, and for a tenth of the time it is the factor times that."""

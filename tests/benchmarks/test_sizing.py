@@ -78,6 +78,13 @@ def test_costs_are_fitted() -> None:
     assert process_costs.fit_costs(points) == pytest.approx((200, 150))
 
 
+def test_the_costs_of_the_simulation_are_those_measured() -> None:
+    """A request costs what it costs on average, with the careful network's part."""
+    cost = COSTS.cost
+    assert 1 / cost.capacity == pytest.approx(COSTS.request_us / 1e6)
+    assert cost.doubtful * cost.careful_s * 1e6 < COSTS.request_us / 5
+
+
 @pytest.mark.skipif(find_command("haproxy") is None, reason="haproxy is not installed")
 def test_the_cost_of_a_real_request(server: Server) -> None:
     """A real service and a real balancer use CPU time for each request, and all are answered."""
