@@ -262,23 +262,31 @@ class HttpProtocol(SendingProtocol):
             stage = Stage.HEAD  # line feeds arrived instead of a request
         if not self._reading or self._unparsed or (stage is Stage.NONE and self._requests.due):
             clock.restart()
-        elif stage is Stage.NONE:
-            if clock.elapsed(now) >= self._config.timeout_keep_alive and not self._has_unread_bytes():
-                self.transport.close()
         elif stage is Stage.REST:
             if clock.elapsed(now) >= LINGER_S:
                 self.transport.close()
-        elif stage is Stage.HEAD:
-            if clock.elapsed(now) >= self._timeouts.head_s:
-                if self.is_new:  # opened ahead of need, as browsers do: the client would take a 408 for its response
-                    self.transport.close()
-                else:
-                    self._refuse(408, "slow")
-        elif clock.is_slow(now) and not (self._requests.due and self._requests.due.cancel(BODY_TOO_SLOW)):
-            self._close()  # otherwise the RequestLog middleware sends the 408
+        elif self._is_late(stage, now) and not self._has_unread_bytes():
+            self._time_out(stage)
+
+    def _is_late(self, stage: Stage, now: float) -> bool:
+        """Return whether a head, a body or the next request takes too long."""
+        if stage is Stage.BODY:
+            return self._clock.is_slow(now)
+        limit_s = self._timeouts.head_s if stage is Stage.HEAD else self._config.timeout_keep_alive
+        return self._clock.elapsed(now) >= limit_s
+
+    def _time_out(self, stage: Stage) -> None:
+        if stage is Stage.BODY:
+            if not (self._requests.due and self._requests.due.cancel(BODY_TOO_SLOW)):
+                self._close()  # otherwise the RequestLog middleware sends the 408
+        elif stage is Stage.NONE or self.is_new:
+            # Browsers open connections ahead of need. A client would take a 408 for the response to its first request.
+            self.transport.close()
+        else:
+            self._refuse(408, "slow")
 
     def _has_unread_bytes(self) -> bool:
-        """Return whether something has arrived that the busy event loop has not parsed."""
+        """Return whether something has arrived that the busy event loop has not read."""
         poll = select.poll()
         poll.register(self.transport.get_extra_info("socket"), select.POLLIN)
-        return self._unparsed != b"" or bool(poll.poll(0))
+        return bool(poll.poll(0))

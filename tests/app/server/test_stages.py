@@ -1,9 +1,11 @@
 """Time limits of a connection on a real socket: for a head, for a body, and between two requests."""
 
 import json
+import os
+import signal
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
@@ -125,3 +127,26 @@ def test_an_idle_connection_is_closed(short_limits: Server) -> None:
         began = time.monotonic()
         assert receive_rest(client) == b""
         assert KEEP_ALIVE_S - 1 < time.monotonic() - began < KEEP_ALIVE_S + 2
+
+
+def test_a_request_that_arrives_in_time_is_answered_by_a_busy_server(seven: Grey) -> None:
+    """A server that was busy when the time was over reads what has arrived before it closes a connection.
+
+    The first one is new, the second has had an answer, the third waits for the rest of a head, the last for a body.
+    """
+    ask = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+    post = UPLOAD % len(png(seven)) + png(seven)
+    sent = [(b"", ask), (ask, ask), (ask[:20], ask[20:]), (post[:-100], post[-100:])]
+    limits = dict.fromkeys(("DIGITS_HEAD_S", "DIGITS_BODY_S", "DIGITS_KEEP_ALIVE_S"), "2")
+    with running(**limits) as server, ExitStack() as stack:
+        clients = [stack.enter_context(connect(server)) for _ in sent]
+        for client, (before, _) in zip(clients, sent, strict=True):
+            client.sendall(before)
+        assert clients[1].recv(65536).startswith(b"HTTP/1.1 200 ")
+        time.sleep(1)  # the server looks at each connection
+        os.kill(server.pid, signal.SIGSTOP)
+        for client, (_, after) in zip(clients, sent, strict=True):
+            client.sendall(after)
+        time.sleep(2.5)
+        os.kill(server.pid, signal.SIGCONT)
+        assert [client.recv(65536)[:13] for client in clients] == [b"HTTP/1.1 200 "] * len(sent)
