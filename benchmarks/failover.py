@@ -4,7 +4,7 @@
 
 The overlay for the CPU is rendered, and two of its pods run with podman and runc, with the image of the Dockerfile and
 HAProxy in front. This program does the Deployment controller's part: it starts and stops pods. It needs root, podman,
-runc, catatonit, buildah, haproxy and the base image.
+runc, catatonit, buildah, haproxy, ip and the base image.
 
 Per round: a pod is killed; the memory of another one fills up, so that the kernel kills it; a pod is drained; both pods
 are rolled to a new model; a damaged model is rolled out; both pods are rolled back. Only requests that a killed pod was
@@ -32,7 +32,7 @@ from tests.support.kubectl import MANIFESTS, Manifest, render
 from tests.support.pods import Node, Pod, running_node
 from tests.support.running import ROOT
 
-PROGRAMS = ("podman", "runc", "catatonit", "haproxy")
+PROGRAMS = ("podman", "runc", "catatonit", "haproxy", "ip")
 REPLICAS = 2
 QUIET_S = 1.0  # of load after each event
 OTHER_MODEL = ROOT / "models" / "textbook-1.0.0"

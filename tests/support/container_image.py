@@ -25,7 +25,7 @@ def find_missing(*programs: str) -> str | None:
     """Return what this machine lacks to build an image and to run these programs, or None."""
     for program in ("buildah", *programs):
         if shutil.which(program) is None and shutil.which(program, path="/usr/sbin") is None:
-            return f"{program} is not installed (Debian: apt install {program})"
+            return f"{program} is not installed (Debian: apt install {'iproute2' if program == 'ip' else program})"
     if os.geteuid() != 0:
         return "building without a daemon needs root"
     done = subprocess.run(["buildah", "images", "-q", BASE], env=ENVIRONMENT, capture_output=True, check=False)

@@ -136,6 +136,9 @@ class Node:
                 self._mounted.append(image["reference"])
                 volume["hostPath"] = {"path": path, "type": "Directory"}
         manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": pod.name}, "spec": spec}
+        # A pod that had this address before had another MAC address, which this machine may remember for 40 seconds.
+        # In a cluster, network plugins announce the new one.
+        subprocess.run(["ip", "neighbour", "flush", "to", address], check=True)
         network = ["--network", self.name, "--ip", address]
         self.podman("play", "kube", *network, "-", text=yaml.safe_dump(manifest))
         return pod
