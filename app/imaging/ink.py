@@ -15,7 +15,7 @@ from app.imaging.paper import MIN_CONTRAST, Shows, flatten, shrink
 from app.imaging.pieces import Mask, Piece, enclose_pieces, find_pieces, measure_stroke_width
 from app.imaging.printed_lines import edge_width, find_printed_lines
 from app.imaging.rectangle import Rectangle
-from app.imaging.strokes import faint_level, find_faintest_ink, find_ink_level, mark_strokes
+from app.imaging.strokes import InkLevels, extend_strokes, find_levels, mark_strokes
 
 MAX_WORK_PX = 1_280  # the longer side of the picture that is worked on; more pixels show no more of a digit
 SMALL_PICTURE_PX = 40  # the longer side; a picture up to this size is assumed to show one digit on even paper
@@ -87,34 +87,38 @@ def find_ink(grey: Grey, shows: Shows) -> Ink:
     if max(grey.shape) <= SMALL_PICTURE_PX:
         return find_ink_of_small_picture(grey)
     strength, inverted, grain = flatten(grey, shows)
-    faintest = find_faintest_ink(grain)
-    level = find_ink_level(strength, faintest)
-    labels, pieces = find_pieces((strength > faint_level(level, faintest, shows)).astype(np.uint8))
+    levels = find_levels(strength, grain, shows)
+    labels, pieces = find_pieces((strength > levels.faint).astype(np.uint8))
     lines = find_printed_lines(labels, pieces)
     if lines.any():
-        # The level is found anew without the lines: next to a black frame, pencil would look like paper.
+        # The levels are found anew without the lines: next to a black frame, pencil would look like paper.
         rest = np.where(lines, 0, strength).astype(np.uint8)
-        rest_level = find_ink_level(rest, faintest)
-        faint_labels, faint_pieces = find_pieces((rest > faint_level(rest_level, faintest, shows)).astype(np.uint8))
-        rest_labels, strokes = find_strokes(rest > rest_level, faint_labels, faint_pieces)
+        rest_levels = find_levels(rest, grain, shows)
+        faint = find_pieces((rest > rest_levels.faint).astype(np.uint8))
+        rest_labels, strokes = find_strokes(rest, rest_levels, *faint)
         if strokes and max(piece.box.longer_side for piece in strokes) >= MIN_LEFT_SHARE * min(rest.shape):
             return Ink(rest, rest_labels, strokes, inverted, scale)
-    labels, pieces = find_strokes(strength > level, labels, pieces)
+    labels, pieces = find_strokes(strength, levels, labels, pieces)
     return Ink(strength, labels, pieces, inverted, scale)
 
 
 def find_strokes(
-    strong: NDArray[np.bool_], labels: NDArray[np.int32], pieces: Sequence[Piece]
+    strength: Grey, levels: InkLevels, labels: NDArray[np.int32], pieces: Sequence[Piece]
 ) -> tuple[NDArray[np.int32], list[Piece]]:
     """Find the pieces of strong ink, with the faint ink that continues them, and their labels ``(H, W)``.
 
     Args:
-        strong: Where the ink is strong, ``(H, W)``.
-        labels: Of the pieces of all ink, ``(H, W)``.
+        strength: Of the ink, ``(H, W)``.
+        levels: From which it counts.
+        labels: Of the pieces of faint and strong ink, ``(H, W)``.
         pieces: These pieces.
     """
-    labels, strokes = find_pieces(mark_strokes(strong, labels, pieces))
-    return labels, [piece for piece in strokes if not is_along_edge(piece.box, strong.shape)]
+    labels, strokes = find_pieces(mark_strokes(strength > levels.strong, labels, pieces))
+    strokes = [piece for piece in strokes if not is_along_edge(piece.box, strength.shape)]
+    if strokes and levels.faintest < levels.faint:
+        faintest = find_pieces((strength > levels.faintest).astype(np.uint8))
+        labels, strokes = find_pieces(extend_strokes(labels, strokes, *faintest))
+    return labels, strokes
 
 
 def is_along_edge(box: Rectangle, shape: tuple[int, ...]) -> bool:

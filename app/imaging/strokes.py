@@ -1,6 +1,9 @@
 """Marks the strokes of a picture: where ink begins, and which faint ink continues it."""
 
+from collections import defaultdict
 from collections.abc import Sequence
+from operator import attrgetter
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -13,9 +16,25 @@ from app.imaging.pieces import Mask, Piece
 INK_OVER_GRAIN = 5  # standard deviations of the paper's grain by which ink stands out
 MAX_OVER_GRAIN = 100.0  # strength above which everything is ink, however coarse the grain
 MAX_GROWTH = 1.5  # of the longer side of the strong parts of a stroke: with its faint parts, it is at most this long
-# Of the level at which ink begins: what is stronger than this share and connected to ink belongs to its stroke. On a
-# page, fainter ink would often connect neighbouring digits.
-FAINT_SHARE: dict[Shows, float] = {"digit": 0.5, "page": 0.6}
+# Of the level at which ink begins: what is stronger than the first share and connected to ink belongs to its stroke. On
+# a page, fainter ink would often connect neighbouring digits. Down to the second share, it counts where it does not.
+FAINT_SHARES: dict[Shows, tuple[float, float]] = {"digit": (0.5, 0.5), "page": (0.6, 0.3)}
+MAX_FRAGMENT = 0.5  # of the longer side of the stroke that it belongs to; something larger is a stroke of its own
+
+
+class InkLevels(NamedTuple):
+    """The strengths from which ink counts."""
+
+    strong: float  # always
+    faint: float  # where it continues strong ink
+    faintest: float  # where it continues a single stroke
+
+
+def find_levels(strength: Grey, grain: float, shows: Shows) -> InkLevels:
+    """Find the strengths from which ink counts, on paper with a grain of this standard deviation."""
+    faintest = find_faintest_ink(grain)
+    strong = find_ink_level(strength, faintest)
+    return InkLevels(strong, *(max(faintest, share * strong) for share in FAINT_SHARES[shows]))
 
 
 def find_faintest_ink(grain: float) -> float:
@@ -65,6 +84,34 @@ def mark_strokes(strong: NDArray[np.bool_], labels: NDArray[np.int32], pieces: S
     return (strong | continued[labels]).astype(np.uint8)
 
 
-def faint_level(level: float, faintest: float, shows: Shows) -> float:
-    """Return the strength that ink has at least, where it continues a stroke that is stronger than ``level``."""
-    return max(faintest, FAINT_SHARE[shows] * level)
+def extend_strokes(
+    labels: NDArray[np.int32],
+    strokes: Sequence[Piece],
+    faint_labels: NDArray[np.int32],
+    faint_pieces: Sequence[Piece],
+) -> Mask:
+    """Mark strokes ``(H, W)``, and the faintest ink that continues one of them and connects it to no other.
+
+    Strokes that are wider than high may be several digits that touch. They stay as they are: with soft edges, it is
+    harder to see where to cut them.
+
+    Args:
+        labels: Of the strokes, ``(H, W)``.
+        strokes: These pieces.
+        faint_labels: Of the pieces down to the faintest ink, ``(H, W)``.
+        faint_pieces: These pieces.
+    """
+    boxes = defaultdict(list)
+    for stroke in strokes:
+        first = np.flatnonzero(labels[stroke.box.slices] == stroke.label)[0]
+        boxes[faint_labels[stroke.box.slices].flat[first]].append(stroke.box)
+    continued = np.zeros(int(faint_labels.max()) + 1, np.bool_)
+    for piece in faint_pieces:
+        if piece.label in boxes:
+            *fragments, longest = sorted(boxes[piece.label], key=attrgetter("longer_side"))
+            continued[piece.label] = (
+                longest.width <= longest.height
+                and piece.box.longer_side <= MAX_GROWTH * longest.height
+                and all(box.longer_side < MAX_FRAGMENT * longest.height for box in fragments)
+            )
+    return (np.isin(labels, [stroke.label for stroke in strokes]) | continued[faint_labels]).astype(np.uint8)

@@ -116,6 +116,30 @@ def test_a_stroke_may_become_fainter() -> None:
     assert len(find_ink(page, "digit").pieces) == 1
 
 
+def draw_faint_arc(second: bool) -> Grey:
+    """Draw a stroke on a page whose arc has a quarter of its strength, and perhaps a stroke where it ends."""
+    page = np.full((480, 640), 220, np.uint8)
+    cv2.line(page, (100, 40), (100, 200), 20, 10)  # another digit
+    cv2.line(page, (300, 60), (300, 200), 20, 10)
+    cv2.ellipse(page, (300, 100), (80, 40), 0, -90, 90, 165, 6)
+    if second:
+        cv2.line(page, (380, 60), (380, 200), 20, 10)
+    return page
+
+
+def test_on_a_page_a_stroke_may_become_very_faint() -> None:
+    """The arc of a digit belongs to it, although another digit could not be joined by such faint ink."""
+    boxes = [piece.box for piece in find_ink(draw_faint_arc(second=False), "page").pieces]
+    assert sorted(abs(box.width - width) <= 3 for box, width in zip(boxes, (11, 88), strict=True)) == [True, True]
+
+
+def test_very_faint_ink_does_not_join_two_digits() -> None:
+    """The same arc ends at a second stroke: the two stay apart."""
+    boxes = [piece.box for piece in find_ink(draw_faint_arc(second=True), "page").pieces]
+    assert len(boxes) == 3
+    assert all(box.width <= 14 for box in boxes)
+
+
 @pytest.mark.parametrize(("paper", "ink"), [(220, 60), (60, 200)])
 def test_a_stroke_along_the_edge_is_ink(paper: int, ink: int) -> None:
     """The bar of a large 7 lies along the edge of the picture."""

@@ -1,6 +1,7 @@
 """From an image file to a number: golden digits in rows on a page."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 
 import cv2
 import numpy as np
@@ -104,7 +105,10 @@ def test_ink_that_is_part_of_no_digit_is_reported(read_file: ReadFile, digits: D
 
 
 def test_a_page_on_its_side_or_upside_down_is_turned(read_file: ReadFile, digits: Digits) -> None:
-    """It is read as if it were upright. The boxes are those in the picture as it was sent."""
+    """It is read as if it were upright. The boxes are those in the picture as it was sent.
+
+    They may differ by the soft edge of a stroke, which counts for strokes that are higher than wide.
+    """
     rows = [[image for _, image in digits[:14:2]], [image for _, image in digits[5:19:2]]]
     page = make_page(rows)
     upright = read_file(png(page))
@@ -115,7 +119,8 @@ def test_a_page_on_its_side_or_upside_down_is_turned(read_file: ReadFile, digits
         for before, after in zip(upright.lines[0].digits, turned.lines[0].digits, strict=True):
             box = before.box
             sent = Rectangle(box.left, box.top, box.left + box.width, box.top + box.height)
-            assert after.box == BoxInfo.from_rectangle(sent.turn(-quarter_turns, page.shape[1], page.shape[0]))
+            expected = BoxInfo.from_rectangle(sent.turn(-quarter_turns, page.shape[1], page.shape[0]))
+            assert asdict(after.box) == pytest.approx(asdict(expected), abs=2)
 
 
 def test_a_few_strokes_are_not_turned_until_they_look_like_digits(read_file: ReadFile, digits: Digits) -> None:
