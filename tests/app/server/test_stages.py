@@ -137,7 +137,7 @@ def test_a_request_that_arrives_in_time_is_answered_by_a_busy_server(seven: Grey
     ask = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
     post = UPLOAD % len(png(seven)) + png(seven)
     sent = [(b"", ask), (ask, ask), (ask[:20], ask[20:]), (post[:-100], post[-100:])]
-    limits = dict.fromkeys(("DIGITS_HEAD_S", "DIGITS_BODY_S", "DIGITS_KEEP_ALIVE_S"), "2")
+    limits: dict[str, Any] = dict.fromkeys(("DIGITS_HEAD_S", "DIGITS_BODY_S", "DIGITS_KEEP_ALIVE_S"), "2")
     with running(**limits) as server, ExitStack() as stack:
         clients = [stack.enter_context(connect(server)) for _ in sent]
         for client, (before, _) in zip(clients, sent, strict=True):
