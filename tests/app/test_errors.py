@@ -2,6 +2,7 @@
 
 import shlex
 import subprocess
+import os
 import sys
 from pathlib import Path
 
@@ -65,6 +66,7 @@ def test_the_image_is_built_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 )
 def test_we_are_called_as_we_were_started(started: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A script keeps its path, because it may not be where the shell looks."""
+    monkeypatch.setenv("PATH", os.defpath)  # without an activated virtual environment
     monkeypatch.setattr(sys, "argv", [started])
     assert our_command() == command
 
