@@ -1,8 +1,8 @@
 """The commands that we recommend fit how digitserve was installed."""
 
+import os
 import shlex
 import subprocess
-import os
 import sys
 from pathlib import Path
 
