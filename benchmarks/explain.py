@@ -49,7 +49,8 @@ from app.recognition.explanation import (
 )
 from app.settings import released_model
 from benchmarks.server_process import Process
-from benchmarks.startup import free_port, wait_for_answer
+from benchmarks.startup import wait_for_answer
+from tests.support.ports import free_port
 from training.data import mnist
 from training.recipes import FAST
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from benchmarks.startup import free_port
+from tests.support.ports import free_port
 
 SERVER_CORE, LOAD_CORE = {0}, {1}
 SINGLE_CORE = len(os.sched_getaffinity(0)) == 1  # before a benchmark pins itself

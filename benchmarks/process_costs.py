@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -142,9 +143,8 @@ def measure_cpu(
     return (cpu_seconds(pid) - before) / result["answered"] * 1e6, result
 
 
-def measure_predictions(port: int, pid: int, seconds: float) -> list[Point]:
+def measure_predictions(port: int, pid: int, requests: Sequence[bytes], seconds: float) -> list[Point]:
     """Measure /predict with each of ``CONNECTIONS``."""
-    requests = make_predictions(port)
     send(port, requests, 16, 1)  # warms up
     points = []
     for connections in CONNECTIONS:
@@ -155,26 +155,29 @@ def measure_predictions(port: int, pid: int, seconds: float) -> list[Point]:
     return points
 
 
-def measure_careful(port: int, pid: int, seconds: float) -> tuple[float, float]:
-    """Return the share of pictures that the careful network reads, and the CPU time it adds, in microseconds."""
+def measure_careful(port: int, pid: int, requests: Sequence[bytes], seconds: float) -> tuple[float, float]:
+    """Return the share of pictures that the careful network reads, and the CPU time it adds, in microseconds.
+
+    Args:
+        requests: Those of ``make_predictions``.
+    """
     engine = open_engine(model_folder.load(released_model()), "onnxruntime", "cpu")
     assert isinstance(engine, CascadeEngine)
     doubtful = is_below(engine.fast(load_digits()[:PICTURES]), engine.gate)
-    requests = make_predictions(port)
     sure_us, doubtful_us = (
-        measure_cpu(pid, port, [requests[index] for index in np.flatnonzero(kind)], 1, seconds)[0]
-        for kind in (~doubtful, doubtful)
+        measure_cpu(pid, port, list(compress(requests, kind)), 1, seconds)[0] for kind in (~doubtful, doubtful)
     )
     return float(doubtful.mean()), doubtful_us - sure_us
 
 
 def measure_predict_costs(port: int, pid: int, seconds: float) -> tuple[PredictCosts, list[Point]]:
     """Measure what /predict costs. Return also the points that its costs were fitted to."""
-    points = measure_predictions(port, pid, seconds)
+    requests = make_predictions(port)
+    points = measure_predictions(port, pid, requests, seconds)
     fixed_us, request_us = fit_costs(points)
-    doubtful, careful_us = measure_careful(port, pid, seconds)
+    doubtful, careful_us = measure_careful(port, pid, requests, seconds)
     rate = WAKE_SHARE * 1e6 / request_us
-    waited_us = send(port, make_predictions(port), 16, seconds, rate)["latency_ms"]["p50"] * 1e3
+    waited_us = send(port, requests, 16, seconds, rate)["latency_ms"]["p50"] * 1e3
     wake_us = max(waited_us - fixed_us - request_us, 0.0)
     return PredictCosts(fixed_us, request_us, doubtful, careful_us, wake_us), points
 

@@ -10,7 +10,7 @@ import argparse
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,16 +21,23 @@ from benchmarks import process_costs
 from benchmarks.pinned_service import LOAD_CORE, pin
 from benchmarks.server_process import Server, run_server
 from tests.support.ports import free_port
+from tests.support.ray_serve import APP_FOLDER, ray_serve_command
 from tests.support.running import ROOT, clean_environment
 
 CONNECTIONS = 16
 WARM_UP_S = 2.0
 
 
+def serve_command(folder: Path, port: int) -> list[str]:
+    """Return the command of our own server. It needs no files."""
+    return [sys.executable, "-m", "app", "serve", "--port", str(port)]
+
+
 @contextmanager
-def run(command: list[str], port: int, folder: Path) -> Iterator[Server]:
-    """Run a server until the block ends."""
-    environment = clean_environment(PYTHONPATH=f"{ROOT}:{ROOT / 'deploy' / 'ray'}")
+def run(make_command: Callable[[Path, int], list[str]]) -> Iterator[tuple[Server, int]]:
+    """Run a server in a temporary folder until the block ends. Yield it and its port."""
+    port = free_port()
+    environment = clean_environment(PYTHONPATH=f"{ROOT}:{APP_FOLDER}")
 
     def try_request() -> str | None:
         try:
@@ -38,30 +45,11 @@ def run(command: list[str], port: int, folder: Path) -> Iterator[Server]:
         except httpx.TransportError as error:
             return str(error)
 
-    with run_server(command, folder, environment, folder / "log") as server:
-        server.wait_until_ready(try_request)
-        yield server
-
-
-@contextmanager
-def run_serve(folder: Path) -> Iterator[tuple[Server, int]]:
-    """Run `digitserve serve`. Yield it and its port."""
-    port = free_port()
-    with run([sys.executable, "-m", "app", "serve", "--port", str(port)], port, folder) as server:
-        yield server, port
-
-
-@contextmanager
-def run_ray(folder: Path) -> Iterator[tuple[Server, int]]:
-    """Run Ray Serve with one replica. Yield it and its port."""
-    port = free_port()
-    config = folder / "config.yaml"
-    config.write_text(
-        f"http_options: {{host: 127.0.0.1, port: {port}}}\n"
-        "applications:\n  - {name: digitserve, route_prefix: /, import_path: 'serve_app:application'}\n"
-    )
-    with run([str(Path(sys.executable).with_name("serve")), "run", str(config)], port, folder) as server:
-        yield server, port
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        with run_server(make_command(folder, port), folder, environment, folder / "log") as server:
+            server.wait_until_ready(try_request)
+            yield server, port
 
 
 def measure(server: Server, port: int, seconds: float) -> tuple[float, float, float]:
@@ -85,11 +73,8 @@ def main() -> None:
     ratios = []
     for _ in range(arguments.rounds):
         costs = []
-        for name, start in (("serve", run_serve), ("Ray Serve", run_ray)):
-            with (
-                tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
-                start(Path(folder)) as (server, port),
-            ):
+        for name, make_command in (("serve", serve_command), ("Ray Serve", ray_serve_command)):
+            with run(make_command) as (server, port):
                 cost_us, rate, latency_ms = measure(server, port, arguments.seconds)
             print(f"{name:10} {cost_us:7,.0f} us of CPU, {rate:6,.0f} requests/s, p50 {latency_ms:.1f} ms", flush=True)
             costs.append(cost_us)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks import environments
 from benchmarks.peers import Contender
-from benchmarks.startup import free_port
+from tests.support.ports import free_port
 
 SERVER_CORE = "0"  # the load has core 1
 PR_SET_CHILD_SUBREAPER = 36  # from linux/prctl.h

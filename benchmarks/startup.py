@@ -9,7 +9,6 @@ brings the files into the page cache.
 import argparse
 import http.client
 import platform
-import socket
 import statistics
 import subprocess
 import sys
@@ -18,16 +17,9 @@ from pathlib import Path
 
 from app.http.schemas import EXAMPLE_IMAGE
 from app.settings import released_model
+from tests.support.ports import free_port
 
 BODY = f'{{"image": "{EXAMPLE_IMAGE}"}}'.encode()
-
-
-def free_port() -> int:
-    """Find a port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_for_answer(port: int, deadline: float) -> None:

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,8 @@ import pytest
 
 from tests.support.pictures import Grey, make_page, png
 from tests.support.ports import free_port
-from tests.support.running import ROOT, Server, clean_environment
+from tests.support.ray_serve import APP_FOLDER, ray_serve_command
+from tests.support.running import Server, clean_environment
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
 
@@ -27,15 +27,8 @@ pytestmark = pytest.mark.long
 def ray_serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of the file, run as its docstring says, on a free port."""
     folder, url = tmp_path_factory.mktemp("ray"), f"http://127.0.0.1:{(port := free_port())}"
-    config = folder / "config.yaml"
-    config.write_text(
-        f"http_options: {{host: 127.0.0.1, port: {port}}}\n"
-        "applications:\n  - {name: digitserve, route_prefix: /, import_path: 'serve_app:application'}\n"
-    )
-    command = [str(Path(sys.executable).with_name("serve")), "run", str(config)]
-    environment = clean_environment() | {
-        "PYTHONPATH": str(ROOT / "deploy" / "ray")
-    }  # where Ray's workers find the file
+    command = ray_serve_command(folder, port)
+    environment = clean_environment() | {"PYTHONPATH": str(APP_FOLDER)}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
         try:
