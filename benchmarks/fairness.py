@@ -1,6 +1,6 @@
 """Measure how long a single digit waits while neighbours keep the service busy.
 
-The neighbours are photographs, doubtful digits, large batches, and all of them together. The service runs on one core,
+The neighbours are photographs, pages, doubtful digits, large batches, and all of them together. The service runs on one core,
 all clients on the other. Digits arrive at a steady rate in an open loop, and latency counts from when a request should
 have started. Each neighbour sends its next request as soon as it has an answer.
 """
@@ -23,7 +23,8 @@ from app.settings import released_model
 from benchmarks.pinned_service import LOAD_CORE, run_bench, run_service, start_process
 
 RATE = 100  # digits per second
-NEIGHBOURS = ("photographs", "doubtful digits", "batches")
+NEIGHBOURS = ("photographs", "pages", "doubtful digits", "batches")
+CLIENTS = {"photographs": 2, "pages": 1, "batches": 1}  # "doubtful digits" come on four connections of one process
 
 
 def make_photograph() -> bytes:
@@ -35,6 +36,19 @@ def make_photograph() -> bytes:
     grain = np.random.default_rng(0).normal(0, 4, (3000, 4000))
     file = io.BytesIO()
     Image.fromarray((np.asarray(paper) + grain).clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def make_page() -> bytes:
+    """Make a JPEG of a page with five lines of six digits, 60 px high."""
+    golden = model_folder.load(released_model()).manifest.golden
+    paper = Image.new("L", (900, 700), 225)
+    for number in range(30):
+        row, column = divmod(number, 6)
+        ink = Image.fromarray(golden[number % len(golden)].image).resize((84, 84), Image.Resampling.BICUBIC)
+        paper.paste(30, (80 + 110 * column, 60 + 120 * row), ink)
+    file = io.BytesIO()
+    paper.save(file, "JPEG", quality=90)
     return file.getvalue()
 
 
@@ -52,10 +66,10 @@ def make_doubtful_digit(seed: int) -> bytes:
 def send_forever(kind: str, url: str) -> None:
     """Act as a neighbour: send a request whenever the last one is answered."""
     with httpx.Client(timeout=60) as client:
-        if kind == "photographs":
-            body = make_photograph()
+        if kind in ("photographs", "pages"):
+            path, body = ("/predict", make_photograph()) if kind == "photographs" else ("/read", make_page())
             while True:
-                client.post(f"{url}/predict", files={"file": body})
+                client.post(f"{url}{path}", files={"file": body}).raise_for_status()
         golden = [golden.image for golden in model_folder.load(released_model()).manifest.golden]
         files = []
         for number in range(1000):
@@ -63,12 +77,12 @@ def send_forever(kind: str, url: str) -> None:
             Image.fromarray(golden[number % len(golden)]).save(file, "PNG")
             files.append(("file", (f"{number}.png", file.getvalue())))
         while True:
-            client.post(f"{url}/predict/batch", files=files)
+            client.post(f"{url}/predict/batch", files=files).raise_for_status()
 
 
 @contextmanager
 def run_neighbour(kind: str, url: str) -> Iterator[None]:
-    """Run two clients with photographs, four connections with doubtful digits, or one client with batches of 1,000."""
+    """Run the clients of one kind. A batch has 1,000 digits."""
     with ExitStack() as stack:
         if kind == "doubtful digits":
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -79,11 +93,12 @@ def run_neighbour(kind: str, url: str) -> Iterator[None]:
             processes = [start_process([sys.executable, *command], LOAD_CORE)]
         else:
             command = ["-m", "benchmarks.fairness", "--neighbour", kind, "--url", url]
-            clients = 2 if kind == "photographs" else 1
-            processes = [start_process([sys.executable, *command], LOAD_CORE) for _ in range(clients)]
+            processes = [start_process([sys.executable, *command], LOAD_CORE) for _ in range(CLIENTS[kind])]
         time.sleep(4)  # it makes its pictures before it sends any
         try:
             yield
+            if any(process.poll() is not None for process in processes):
+                raise SystemExit(f"The neighbour with {kind} ended early, so this row is worth nothing.")
         finally:
             for process in processes:
                 process.kill()
