@@ -1,110 +1,24 @@
-"""``digitserve predict --url``: a running service reads a folder, even if the connection between them is bad."""
+"""``digitserve predict --url``: a running service reads a folder."""
 
-import asyncio
 import csv
 import io
-import itertools
 import json
-import os
-import pty
-import re
-import signal
 import subprocess
 import sys
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from email.utils import formatdate
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from app.__main__ import main
-from app.cli.client import connect
-from app.cli.image_files import find_image_files
-from app.cli.results import Outcome
-from app.errors import ServiceError, install_command, python_command
-from tests.support.faulty_proxy import Action, Cut, ProxiedPost, Reply, Slow, run_proxy
+from app.errors import install_command
+from tests.app.cli.reading import Digits, always, read
+from tests.support.faulty_proxy import Action, ProxiedPost, Reply, run_proxy
 from tests.support.pictures import Grey, encode, make_page, png
-from tests.support.ports import free_port
 from tests.support.running import ROOT, Server, clean_environment, run_main, running
 
-Digits = list[tuple[int, Grey]]
 PROBLEM = b'{"title": "No", "status": 401, "detail": "This service asks for an API key."}'
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, digits: Digits) -> Path:
-    """A folder with 300 pictures, three of which cannot be read."""
-    folder = tmp_path_factory.mktemp("pictures")
-    for number in range(300):
-        _, image = digits[number % 20]
-        file = folder / f"{number:03}.png"
-        file.write_bytes(png(255 - image if number % 3 else np.roll(image, number % 5 - 2, axis=1)))
-    (folder / "100.png").write_bytes(b"no picture")
-    (folder / "101.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
-    (folder / "102.png").unlink()
-    (folder / "102.png").symlink_to("nowhere")
-    (folder / "299.png").write_bytes(png(np.zeros((28, 28), np.uint8)))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def complete(folder: Path, server: Server) -> dict[str, bytes]:
-    """The output of a run without any fault, by format."""
-    formats = ("csv", "json")
-    return {
-        name: run_main("predict", "--url", server.url, f"--{name}", str(folder)).stdout.encode() for name in formats
-    }
-
-
-def start(*arguments: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
-    """Start the command line, and do not wait for it."""
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "app", "predict", *arguments],
-        cwd=ROOT,
-        env=clean_environment(),
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_for_lines(file: Path, count: int) -> None:
-    """Wait until a file has so many lines."""
-    deadline = time.monotonic() + 20
-    while not file.exists() or file.read_bytes().count(b"\n") < count:
-        assert time.monotonic() < deadline, f"there are no {count} lines"
-        time.sleep(0.005)
-
-
-def read(url: str, paths: Sequence[Path], **options: Any) -> list[Outcome]:
-    """Read files with the client in this process, with short waits between attempts."""
-    outcomes: list[Outcome] = []
-
-    async def run() -> None:
-        async with connect(url, **{"first_wait_s": 0.01, **options}) as client:
-            await client.read(find_image_files(paths), outcomes.extend)
-
-    asyncio.run(run())
-    return outcomes
-
-
-def always(reply: Action) -> Callable[[ProxiedPost], Action]:
-    return lambda post: reply
-
-
-def second_batch(action: Action) -> Callable[[ProxiedPost], Action]:
-    """Act on the batch of the second 64 files, which contains the file that is not a picture."""
-    return lambda post: action if b"no picture" in post.body else None
-
-
-def first(number: int, action: Action) -> Callable[[ProxiedPost], Action]:
-    return lambda post: action if post.number < number else None
 
 
 def test_a_folder_is_read_the_same_with_and_without_a_service(folder: Path, server: Server) -> None:
@@ -175,124 +89,6 @@ def test_whole_numbers_are_read(tmp_path: Path, digits: Digits, server: Server) 
     assert json_output.returncode == 0
 
 
-@pytest.mark.parametrize("status", [503, 429])
-def test_retry_after_is_obeyed(folder: Path, server: Server, complete: dict[str, bytes], status: int) -> None:
-    """The client waits for the seconds in Retry-After, twice. Then everything is read, in the same order."""
-    arrivals: list[float] = []
-
-    def busy(post: ProxiedPost) -> Action:
-        if second_batch(Reply(status))(post):
-            arrivals.append(time.monotonic())
-            return Reply(status, {"Retry-After": "1"}) if len(arrivals) <= 2 else None
-        return None
-
-    with run_proxy(server, busy) as proxy:
-        done = run_main("predict", "--url", proxy.url, "--csv", str(folder))
-    assert done.stdout.encode() == complete["csv"]
-    assert len(arrivals) == 3
-    assert all(later - earlier >= 1 for earlier, later in itertools.pairwise(arrivals))
-
-
-def test_retry_after_may_be_a_date(seven_png: Path, server: Server) -> None:
-    """Proxies may send a date action of seconds."""
-    waits: list[str] = []
-    with run_proxy(server, first(1, Reply(503, {"Retry-After": formatdate(time.time() + 2, usegmt=True)}))) as proxy:
-        started = time.monotonic()
-        (outcome,) = read(proxy.url, [seven_png], on_wait=waits.append)
-    assert outcome.answer
-    assert time.monotonic() - started > 0.9  # a date has whole seconds
-    assert re.fullmatch(r"503 Service Unavailable; trying again in \d\.\d s", waits[0])
-
-
-def test_a_retry_after_that_is_too_long_ends_the_run(
-    folder: Path, server: Server, tmp_path: Path, complete: dict[str, bytes]
-) -> None:
-    """Earlier answers are kept, and the same command with --resume reads the rest."""
-    output = tmp_path / "x.csv"
-    with run_proxy(server, second_batch(Reply(429, {"Retry-After": "9999"}))) as proxy:
-        done = run_main("predict", "--url", proxy.url, "--output", str(output), str(folder))
-    assert done.returncode == 1
-    assert done.stderr.splitlines() == [
-        f"digitserve: {proxy.url} asks us to wait 9,999 s, which is too long: 429 Too Many Requests.",
-        "digitserve: 64 done; run the same command with --resume to continue",
-    ]
-    assert complete["csv"].startswith(output.read_bytes())
-    done = run_main("predict", "--url", server.url, "--output", str(output), "--resume", str(folder))
-    assert done.returncode == 1  # some files cannot be read
-    assert output.read_bytes() == complete["csv"]
-
-
-def test_a_cut_connection_is_reopened(folder: Path, server: Server, complete: dict[str, bytes]) -> None:
-    """The connection is cut in the middle of the first answer and of every fourth one. Nothing is lost."""
-    with run_proxy(server, lambda post: Cut() if post.number % 4 == 0 else None) as proxy:
-        done = run_main("predict", "--url", proxy.url, "--json", str(folder))
-    assert done.stdout.encode() == complete["json"]
-    assert len(proxy.posts) == 7  # five batches, two of which were cut
-
-
-def test_a_picture_that_breaks_the_connection_affects_no_other(folder: Path, server: Server) -> None:
-    """Its outcome is the error. Its batch is halved until the picture is alone."""
-    with run_proxy(server, second_batch(Cut())) as proxy:
-        outcomes = read(proxy.url, [folder])
-    expected = read(server.url, [folder])
-    assert outcomes[:100] + outcomes[101:] == expected[:100] + expected[101:]
-    assert outcomes[100].error
-    assert outcomes[100].error.startswith("The connection broke 3 times")
-
-
-def test_a_service_that_cuts_every_connection_ends_the_run(folder: Path, server: Server) -> None:
-    """The run ends after a few pictures, and none of them has an outcome."""
-    with run_proxy(server, always(Cut())) as proxy, pytest.raises(ServiceError, match="The connection broke 3 times"):
-        read(proxy.url, [folder])
-    assert len(proxy.posts) < 200
-
-
-def test_a_service_that_stays_busy_ends_the_run(folder: Path, server: Server) -> None:
-    """After the maximum number of attempts the run ends. Earlier answers are kept."""
-    waits: list[str] = []
-    with run_proxy(server, second_batch(Reply(503))) as proxy:
-        outcomes: list[Outcome] = []
-
-        async def run() -> None:
-            async with connect(proxy.url, max_attempts=5, first_wait_s=0.05, on_wait=waits.append) as client:
-                await client.read(find_image_files([folder]), outcomes.extend)
-
-        with pytest.raises(ServiceError, match="failed 5 times: 503 Service Unavailable"):
-            asyncio.run(run())
-    assert len(outcomes) == 64
-    assert len(proxy.posts) <= 5 + 4
-    assert len(waits) == 4
-
-
-def test_the_client_waits_for_a_service_that_restarts(folder: Path) -> None:
-    """Nothing listens for a while. Then everything is read."""
-    port = free_port()
-    outcomes: list[Outcome] = []
-
-    async def run() -> None:
-        with running("--port", str(port)) as server:
-            connection = connect(server.url, first_wait_s=0.2)
-            client = await connection.__aenter__()
-        restarted = asyncio.create_task(asyncio.to_thread(serve_again))
-        try:
-            await client.read(find_image_files([folder]), outcomes.extend)
-        finally:
-            stop.set()
-            await restarted
-            await connection.__aexit__(None, None, None)
-
-    stop = threading.Event()
-
-    def serve_again() -> None:
-        time.sleep(0.5)
-        with running("--port", str(port)):
-            stop.wait(30)
-
-    asyncio.run(run())
-    assert len(outcomes) == 300
-    assert sum(outcome.answer is not None for outcome in outcomes) == 297
-
-
 def test_a_batch_that_is_too_large_is_halved_and_the_next_one_is_smaller(folder: Path, server: Server) -> None:
     """A proxy answers 413 for more than 12 kB. Nothing is lost, and later batches are smaller."""
     with run_proxy(server, lambda post: Reply(413) if len(post.body) > 12_000 else None) as proxy:
@@ -348,67 +144,6 @@ def test_the_api_key_is_sent_and_a_wrong_one_ends_the_run(seven_png: Path, serve
         assert len(proxy.posts) == 4
 
 
-@pytest.mark.parametrize(("form", "ending"), [("json", "killed"), ("csv", "torn"), ("csv", "interrupted")])
-@pytest.mark.serial
-def test_an_interrupted_run_can_be_resumed(
-    folder: Path, server: Server, tmp_path: Path, complete: dict[str, bytes], form: str, ending: str
-) -> None:
-    """After a kill, a kill within a line, or Ctrl-C, --resume completes the file as if nothing had happened."""
-    output = tmp_path / "x"
-    with run_proxy(server, lambda post: Slow(0.3 if post.number > 1 else 0)) as proxy:
-        command = ("--url", proxy.url, f"--{form}", "--output", str(output), str(folder))
-        process = start(*command)
-        wait_for_lines(output, 65)
-        process.send_signal(signal.SIGINT if ending == "interrupted" else signal.SIGKILL)
-        printed, errors = process.communicate(timeout=20)
-    before = output.read_bytes()
-    assert complete[form].startswith(before)
-    assert len(before) < len(complete[form])
-    if ending == "torn":
-        output.write_bytes(before[:-7])
-    if ending == "interrupted":
-        done = before.count(b"\n") - (form == "csv")
-        assert process.returncode == 130
-        assert errors.splitlines() == [
-            "digitserve: interrupted",
-            f"digitserve: {done} done; run the same command with --resume to continue",
-        ]
-    assert printed == ""
-    with run_proxy(server, always(None)) as proxy:
-        arguments = ("predict", "--url", proxy.url, f"--{form}", "--output", str(output), "--resume", str(folder))
-        assert run_main(*arguments).returncode == 1
-        assert len(proxy.posts) < 5
-        assert output.read_bytes() == complete[form]
-    assert output.read_bytes() == complete[form]
-
-
-@pytest.mark.serial
-def test_ctrl_c_without_a_file_explains_how_to_continue(folder: Path, server: Server, tmp_path: Path) -> None:
-    """The answers so far are printed, and there is no traceback."""
-    printed = tmp_path / "printed"
-    with run_proxy(server, lambda post: Slow(0.5 if post.number > 1 else 0)) as proxy, printed.open("wb") as file:
-        process = start("--url", proxy.url, "--json", str(folder), stdout=file.fileno())
-        wait_for_lines(printed, 1)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
-    assert process.returncode == 130
-    done = printed.read_bytes().count(b"\n")
-    assert errors.splitlines()[1] == f"digitserve: {done} done; to be able to continue, use --output"
-
-
-def test_a_run_without_a_service_can_be_resumed_too(folder: Path, tmp_path: Path) -> None:
-    """--output and --resume work without --url."""
-    whole, output = tmp_path / "whole.csv", tmp_path / "x.csv"
-    run_main("predict", "--output", str(whole), str(folder))
-    output.write_bytes(whole.read_bytes()[:5000])
-    done = run_main("predict", "--output", str(output), "--resume", str(folder))
-    assert (done.returncode, done.stdout) == (1, "")
-    summary, where = done.stderr.splitlines()
-    assert summary.startswith("digitserve: 297 of 300 files read: ")
-    assert where == f"digitserve: the results are in {output}"
-    assert output.read_bytes() == whole.read_bytes()
-
-
 PEAK = """
 import pathlib, re, sys
 from app.__main__ import main
@@ -439,87 +174,6 @@ def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path, seven: Gr
         assert Path(f"{folder}.csv").read_text().count(",7,") == count
         peaks.append(int(done.stdout) / 1024)
     assert peaks[1] - peaks[0] < 12, peaks  # MB
-
-
-def test_a_terminal_shows_a_progress_bar(folder: Path, server: Server, tmp_path: Path) -> None:
-    """On a terminal there is a progress bar. The other tests check that a pipe has none."""
-    seen = b""
-    controller, terminal = pty.openpty()
-    with run_proxy(server, lambda post: Reply(503, {"Retry-After": "1"}) if post.number == 3 else None) as proxy:
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "app",
-                "predict",
-                "--url",
-                proxy.url,
-                "--output",
-                str(tmp_path / "x.csv"),
-                str(folder),
-            ],
-            cwd=ROOT,
-            env=clean_environment(),
-            stderr=terminal,
-        )
-        os.close(terminal)
-        while chunk := read_terminal(controller):
-            seen += chunk
-        process.wait(timeout=20)
-    os.close(controller)
-    assert re.search(rb"\r\[#+ +\] (64|128) of 300  [\d,]+/s", seen)
-    assert b"503 Service Unavailable; trying again in 1." in seen
-    _, _, summary = seen.rpartition(b"\r\x1b[K")
-    assert summary.startswith(b"digitserve: 297 of 300 files read: ")
-
-
-def read_terminal(controller: int) -> bytes:
-    """Read from a terminal. Returns nothing once no process has it open."""
-    try:
-        return os.read(controller, 4096)
-    except OSError:
-        return b""
-
-
-def test_the_reader_of_the_output_may_stop_early(folder: Path, server: Server) -> None:
-    """If a program such as head closes the pipe, there is no traceback."""
-    for url in (["--url", server.url], []):
-        process = start(*url, "--json", str(folder))
-        assert process.stdout
-        assert process.stderr
-        process.stdout.readline()
-        process.stdout.close()
-        assert process.wait(timeout=20) == 1
-        assert process.stderr.read() == ""
-        process.stderr.close()
-
-
-def test_without_a_listening_service_the_run_ends_at_once(seven_png: Path) -> None:
-    """The error is one line, with the command that starts the service there with this Python."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    done = run_main("predict", "--url", url, str(seven_png))
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
-        f"digitserve: no connection to {url}: All connection attempts failed. "
-        f"To start the service there: {python_command()} -m app serve --port {port}\n"
-    )
-
-
-def test_another_service_is_refused(seven_png: Path, server: Server) -> None:
-    """The error is one line, and no picture is sent."""
-    done = run_main("predict", "--url", f"{server.url}/livez", str(seven_png))
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"digitserve: GET {server.url}/livez/info: GET /livez/info: Not Found.")
-    assert done.stderr.count("\n") == 1
-
-
-@pytest.mark.parametrize("body", [b"<html>", b"{}", b"[]", b'{"predictions": []}', b'{"predictions": [{}, 7]}'])
-def test_answers_that_are_not_from_digitserve_end_the_run(seven_png: Path, server: Server, body: bytes) -> None:
-    """Such answers may come from a proxy that has a page for everything. Nothing counts as read."""
-    for paths in ([seven_png], [seven_png] * 2):
-        with run_proxy(server, always(Reply(200, {}, body))) as proxy, pytest.raises(ServiceError, match="answer"):
-            read(proxy.url, paths)
 
 
 def test_without_httpx_one_line_says_what_to_install(seven_png: Path) -> None:
