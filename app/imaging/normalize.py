@@ -19,7 +19,9 @@ from app.imaging.pieces import Mask, Piece, enclose_pieces
 from app.imaging.rectangle import Rectangle, enclose
 
 MAX_OFF_CENTRE_PX = 1.0  # of the centre of mass in the convention; MNIST rounds it to whole pixels
-MAX_PART_GAP = 0.25  # of the digit's size: a small piece this near is part of the digit, like the bar of a 5
+MAX_PART_GAP = 0.25  # of the digit's size: a small piece this near is part of the digit
+# A flat piece above it that is at most MAX_BAR digits wide may be further away: many write the bar of a 5 like this.
+MAX_BAR_GAP, BAR_ASPECT, MAX_BAR = 0.35, 3.0, 1.6
 MAX_STROKE_GAP = 0.03  # of the digit's size: another stroke this near is part of the digit, as in an open 4,
 MAX_JOINED = 2.2  # unless both together would be more than this many times as large as the digit,
 MAX_JOINED_ASPECT = 1.5  # or one of them is wider than digits are, in heights of the taller one
@@ -146,13 +148,20 @@ def select_digit(pieces: Sequence[Piece]) -> tuple[list[Piece], list[Piece]]:
 def is_part(box: Rectangle, digit: Rectangle) -> bool:
     """Return whether a piece in this box belongs to the digit: it is small and near, or it almost touches the digit."""
     gap = box.gap(digit)
-    if box.height < digit.height / 2 and gap <= MAX_PART_GAP * digit.longer_side:
-        return True
+    if box.height < digit.height / 2:
+        max_gap = MAX_BAR_GAP if is_bar(box, digit) else MAX_PART_GAP
+        if gap <= max_gap * digit.longer_side:
+            return True
     return (
         gap <= MAX_STROKE_GAP * digit.longer_side
         and enclose([box, digit]).longer_side <= MAX_JOINED * digit.longer_side
         and max(box.width, digit.width) <= MAX_JOINED_ASPECT * max(box.height, digit.height)
     )
+
+
+def is_bar(box: Rectangle, digit: Rectangle) -> bool:
+    """Return whether a piece in this box looks like the bar of a 5 whose other strokes are the digit."""
+    return box.bottom <= digit.top and box.width >= BAR_ASPECT * box.height and box.width <= MAX_BAR * digit.longer_side
 
 
 def fit_digit(cut: CutOut) -> Grey:

@@ -123,6 +123,20 @@ def test_the_bar_of_a_five_is_part_of_it() -> None:
     assert normalize(np.asarray(page)).several
 
 
+@pytest.mark.parametrize(("gap", "is_part"), [(0.3, True), (0.5, False)])
+def test_the_bar_of_a_five_may_be_far_above_it(gap: float, is_part: bool) -> None:
+    """Above a digit, a flat stroke may be a third of the digit's size away. If it is further away, it is not part."""
+    page = Image.new("L", (300, 300), 230)
+    draw = ImageDraw.Draw(page)
+    draw.line([(120, 150), (118, 190), (160, 200), (165, 235), (110, 250)], fill=30, width=10, joint="curve")
+    bottom = 145 - 105 * gap
+    draw.rectangle((115, bottom - 12, 185, bottom), fill=30)
+    five = normalize(np.asarray(page))
+    assert five.box
+    assert five.several is not is_part
+    assert (five.box.top < 140) is is_part
+
+
 def test_dark_on_light_is_inverted(seven: Grey) -> None:
     """A 28x28 picture with dark ink becomes its negative, with no other change."""
     result = normalize(255 - seven)
