@@ -126,31 +126,6 @@ def test_a_model_is_trained_with_teachers(folder: Path, small_model: ModelFolder
 
 @pytest.mark.slow
 @pytest.mark.training
-def test_a_model_is_trained_further(folder: Path, small_model: ModelFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With --start a run begins with the weights of another one: almost without steps, it reads as well.
-
-    The manifest names the other run. The recipe for this needs --start, and another network is refused.
-    """
-    shutil.copytree(small_model.folder, folder / "runs" / "one")
-    monkeypatch.setitem(RECIPES, "still", vary(name="still", epochs=1, learning_rate=1e-9))
-    done = run_here(folder, "train", "--recipe", "still", "--start", "runs/one", "--output", "runs/m")
-    assert (done.returncode, done.stderr) == (0, "")
-    manifest = json.loads((folder / "runs" / "m" / "manifest.json").read_text())
-    assert manifest["training"]["runs"][0]["recipe"]["start"] == "one"
-    assert manifest["metrics"]["held_out"]["mnist"]["onnxruntime"]["accuracy"] > 0.9
-
-    for arguments, reason in (
-        (("--recipe", "continued"), "--start"),
-        (("--recipe", "continued", "--start", "runs/one", "--mnist-only"), "another network"),
-    ):
-        refused = run_here(folder, "train", *arguments, "--output", "runs/other")
-        assert refused.returncode == 1
-        assert reason in refused.stderr
-        assert not (folder / "runs" / "other").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.training
 def test_swiss_digits_are_needed_unless_they_are_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A recipe with Swiss digits ends with an error that names --mnist-only, and with that option it trains."""
     monkeypatch.setitem(RECIPES, "both", vary(name="both", swiss=3))

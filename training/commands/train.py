@@ -10,8 +10,7 @@ from training.commands.model_card import write_card_and_print
 from training.commands.options import Subparsers, add_command, add_device, add_seed, select_recipe
 from training.commands.output import add_force, check_output
 from training.commands.values import whole_number
-from training.errors import RunError
-from training.recipes import CONTINUED, RECIPES, Recipe
+from training.recipes import RECIPES, Recipe
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -23,9 +22,6 @@ def add_parser(commands: Subparsers) -> None:
     add_seed(parser)
     add_device(parser)
     parser.add_argument("--epochs", type=whole_number(1), help="number of epochs [default: the recipe's]")
-    parser.add_argument(
-        "--start", type=Path, metavar="MODEL", help="start from the weights of this finished run [default: random ones]"
-    )
     parser.add_argument(
         "--teacher",
         type=Path,
@@ -44,13 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     recipe = select_recipe(arguments)
     if arguments.mnist_only:
         recipe = replace(recipe, swiss=0)
-    if recipe.name == CONTINUED.name and not arguments.start:
-        raise RunError(f"--recipe {recipe.name} trains a finished run further. Name it: --start runs/large-0")
-    recipe = replace(
-        recipe,
-        start=arguments.start.name if arguments.start else "",
-        teachers=tuple(folder.name for folder in arguments.teacher),
-    )
+    recipe = replace(recipe, teachers=tuple(folder.name for folder in arguments.teacher))
     output: Path = arguments.output or Path("runs") / f"{recipe.name}-{arguments.seed}"
     check_output(output, arguments.force)
 
@@ -84,12 +74,11 @@ def train_and_export(recipe: Recipe, output: Path, checkpoint: Path, arguments: 
     """Carry out the recipe with a progress bar, and write the model folder. Then the checkpoint is removed."""
     from training.console import ProgressDisplay, console
     from training.data.populations import load_for_recipe
-    from training.export.saved_runs import load_start, load_teacher
+    from training.export.saved_runs import load_teacher
     from training.runs import remove_checkpoint
     from training.trainer import fit, select_arithmetic, select_device
 
     device = select_device(arguments.device)
-    start = load_start(arguments.start, recipe) if arguments.start else None
     teacher = load_teacher(arguments.teacher)
     training, held_out = load_for_recipe(recipe, arguments.data_dir)
     console.print(
@@ -106,7 +95,6 @@ def train_and_export(recipe: Recipe, output: Path, checkpoint: Path, arguments: 
             device=device,
             checkpoint=checkpoint,
             resume=arguments.resume and checkpoint.exists(),
-            start=start,
             teacher=teacher,
             on_step=display.show_step,
             on_epoch=display.show_epoch,

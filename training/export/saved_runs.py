@@ -10,7 +10,7 @@ from app.inference import model_folder
 from app.inference.model_folder import ModelFolder
 from app.inference.networks import Committee, DigitNet, Network, build_network
 from training.errors import ExportError
-from training.recipes import Recipe, from_dict
+from training.recipes import from_dict
 from training.runs import CHECKPOINT, Epoch, Run, load_checkpoint
 
 
@@ -62,18 +62,6 @@ def load_careful_runs(folders: Sequence[Path]) -> list[Run]:
     if any(not isinstance(run.network, DigitNet) for run in runs):
         raise ExportError("A committee consists of DigitNets, but a run has another architecture.")
     return runs
-
-
-def load_start(folder: Path, recipe: Recipe) -> Network:
-    """Load the network of a run, to train it further.
-
-    Raises:
-        ExportError: It is a cascade, or its network is not the one of the recipe.
-    """
-    run = load_run(folder)
-    if (run.recipe.architecture, run.recipe.config) != (recipe.architecture, recipe.config):
-        raise ExportError(f"{folder} has another network than the recipe {recipe.name}.")
-    return run.network
 
 
 def load_teacher(folders: Sequence[Path]) -> Committee | None:

@@ -90,12 +90,9 @@ def test_without_a_log_nothing_is_measured(tmp_path: Path) -> None:
 
 def test_every_variant_changes_exactly_one_thing() -> None:
     """Each variant differs from the base in one field, and "MNIST only" in both of the other digits that are added.
-    The base differs from the fast recipe in its length, and in three things that three variants change."""
+    The base differs from the fast recipe only in its length."""
     base = ABLATION_VARIANTS["base"]
-    fast = vary(RECIPES["fast"], epochs=base.epochs)
-    assert base == vary(fast, dirt=base.dirt, letters=base.letters, variants=base.variants)
-    for name, field in (("less dirt", "dirt"), ("more letters", "letters"), ("fewer variants", "variants")):
-        assert getattr(ABLATION_VARIANTS[name], field) == getattr(fast, field)
+    assert base == vary(RECIPES["fast"], epochs=base.epochs)
     for name, variant in ABLATION_VARIANTS.items():
         changed = [field for field, value in vars(variant).items() if value != vars(base)[field]]
         assert len(changed) == {"base": 0, "MNIST only": 2}.get(name, 1), name
