@@ -62,7 +62,8 @@ def enclose_pieces(pieces: Sequence[Piece]) -> Rectangle:
 def measure_stroke_width(mask: Mask) -> float:
     """Return how wide the strokes of a mask are, in pixels, or 0 without ink.
 
-    The pixels of a bar are on average a quarter of its width away from its edge.
+    The pixels of a bar are on average a quarter of its width away from its edge. The result is about one too many: here
+    the edge is the middle of the nearest pixel without ink.
     """
     distance = cv2.distanceTransform(cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT), cv2.DIST_L2, 3)
     area = cv2.countNonZero(mask)

@@ -17,27 +17,67 @@ MIN_THIN = 0.1  # of the ink of a piece: less than this that is thin is only the
 ANCHOR_REACH = 1.5  # of its thickness: a line ends at another line if it ends at most this far from it
 MIN_CROSSED = 3  # lines that a printed line crosses, if its ends fade; the bar of a 4 crosses one
 MAX_FRAGMENT = 2  # of its thickness: a fragment of a printed line is at most this wide, though it may slope
+MAX_SLOPE = 0.03  # of the length of a line of a box: so far it may lean to the side
+MIN_INKED = 0.9  # of the length of a line of a box: so much of it is there
+SIDE_SHARE = 0.15  # of the size of a frame: so near to the sides of its box are its lines, if it slopes
 SOFT_EDGE_PX = 2  # on each side of a line, its ink fades into the paper
+SOFT_EDGE = np.ones((2 * SOFT_EDGE_PX + 1,) * 2, np.uint8)
 
 
 def find_printed_lines(labels: NDArray[np.int32], pieces: Sequence[Piece]) -> Mask:
     """Mark the pixels ``(H, W)`` of printed lines and their soft edges, except where a stroke crosses them.
 
-    A piece may be printed if it is long and reaches the edge of the picture, or if it encloses other pieces. Its
+    A piece may be printed if it is long and reaches the edge of the picture, or if it is or may be a frame. Its
     straight runs are printed if both their ends are at the edge of the picture or at another printed line. The strokes
-    of a digit end freely.
+    of a digit end freely. A box that the edge of the picture cuts off is printed, too.
 
     Args:
         labels: Which piece a pixel belongs to, ``(H, W)``.
         pieces: The pieces of ink, including faint ink.
     """
     lines = np.zeros(labels.shape, np.uint8)
-    for piece in select_long_or_enclosing(pieces, labels.shape):
+    for piece in select_long_or_framing(labels, pieces):
         for thickness in measure_line_widths((labels[piece.box.slices] == piece.label).astype(np.uint8)):
             if piece.box.longer_side >= MIN_ASPECT * thickness:
                 box, mask = mark_with_fragments(labels, piece, pieces, MAX_FRAGMENT * thickness)
                 lines[box.slices] |= find_lines_of_piece(mask, box, labels.shape, thickness)
+    height, width = labels.shape
+    for piece in pieces:
+        if is_cut_off_box(labels, piece):
+            outer = piece.box.grow(SOFT_EDGE_PX).clip(width, height)
+            lines[outer.slices] |= cv2.dilate((labels[outer.slices] == piece.label).astype(np.uint8), SOFT_EDGE)
     return lines
+
+
+def is_cut_off_box(labels: NDArray[np.int32], piece: Piece) -> bool:
+    """Return whether a piece is what is left of a box that an edge of the picture cuts off."""
+    edge, (height, width), box = edge_width(labels.shape), labels.shape, piece.box
+    turns = (box.left <= edge, box.top <= edge, box.right >= width - edge, box.bottom >= height - edge)
+    return any(
+        is_at_edge and is_bracket(np.rot90(labels[box.slices] == piece.label, quarter_turns).astype(np.uint8), edge)
+        for quarter_turns, is_at_edge in enumerate(turns)
+    )
+
+
+def is_bracket(mask: Mask, edge: int) -> bool:
+    """Return whether a piece ``(h, w)`` is a straight line from top to bottom with an arm to the left at each end.
+
+    Args:
+        mask: The piece.
+        edge: How near to the left side the arms end, in pixels.
+    """
+    height, width = mask.shape
+    thickness = min(measure_line_widths(mask))
+    arm = 2 * thickness + round(MAX_SLOPE * width)
+    if height < max(MIN_ASPECT * thickness, 4 * arm):
+        return False
+    between = mask[arm:-arm]
+    columns = np.flatnonzero(between.any(axis=0))
+    if not len(columns) or columns[-1] - columns[0] >= 2 * thickness + MAX_SLOPE * height:
+        return False
+    reach = min(edge + 1, columns[0])
+    is_long = between.any(axis=1).mean() >= MIN_INKED
+    return bool(is_long and mask[:arm, :reach].any() and mask[-arm:, :reach].any())
 
 
 def mark_with_fragments(
@@ -59,25 +99,43 @@ def measure_line_widths(mask: Mask) -> set[int]:
 
     A printed line is often thinner than the digits that touch it.
     """
-    width = measure_stroke_width(mask)
+    width = measure_line_width(mask)
     square = np.ones((max(2, round(THIN_SHARE * width)),) * 2, np.uint8)
     thin = mask & ~cv2.dilate(cv2.morphologyEx(mask, cv2.MORPH_OPEN, square), np.ones((3, 3), np.uint8))
     widths = [width]
     if np.count_nonzero(thin) >= MIN_THIN * np.count_nonzero(mask):
-        widths.append(min(width, measure_stroke_width(thin)))
+        widths.append(min(width, measure_line_width(thin)))
     return {max(2, round(each)) for each in widths}
 
 
-def select_long_or_enclosing(pieces: Sequence[Piece], shape: tuple[int, ...]) -> list[Piece]:
-    """Select the pieces that are long and reach the edge of a picture ``(H, W)``, or that enclose others."""
-    edge = edge_width(shape)
-    interior = Rectangle(edge, edge, shape[1] - edge, shape[0] - edge)
+def measure_line_width(mask: Mask) -> float:
+    """Return how wide the lines of a mask are, in pixels. For thin lines, the measure of strokes is too far off."""
+    return measure_stroke_width(mask) - 1
+
+
+def select_long_or_framing(labels: NDArray[np.int32], pieces: Sequence[Piece]) -> list[Piece]:
+    """Select the pieces that are long and reach the edge of the picture, enclose others, or look like a frame."""
+    edge, (height, width) = edge_width(labels.shape), labels.shape
+    interior = Rectangle(edge, edge, width - edge, height - edge)
     return [
         piece
         for piece in pieces
-        if (piece.box.longer_side >= MIN_LINE_SHARE * max(shape) and not interior.contains(piece.box))
+        if (piece.box.longer_side >= MIN_LINE_SHARE * max(height, width) and not interior.contains(piece.box))
         or any(piece.box.contains(other.box) for other in pieces)
+        or has_four_sides(labels[piece.box.slices] == piece.label)
     ]
+
+
+def has_four_sides(mask: NDArray[np.bool_]) -> bool:
+    """Return whether a piece ``(h, w)`` has ink along all sides of its box, as a frame that digits touch."""
+    across, down = (max(1, round(SIDE_SHARE * size)) for size in mask.shape)
+    sides = (
+        mask[:across].any(axis=0),
+        mask[-across:].any(axis=0),
+        mask[:, :down].any(axis=1),
+        mask[:, -down:].any(axis=1),
+    )
+    return min(side.mean() for side in sides) >= MIN_INKED
 
 
 def edge_width(shape: tuple[int, ...]) -> int:
@@ -102,8 +160,7 @@ def find_lines_of_piece(mask: Mask, box: Rectangle, shape: tuple[int, ...], thic
             break
     if not (is_through or is_through_down or min(count_runs(horizontal), count_runs(vertical)) >= 2):
         return np.zeros_like(mask)  # neither a line through the picture nor a frame, but a 4 at its edge
-    soft_edge = np.ones((2 * SOFT_EDGE_PX + 1,) * 2, np.uint8)
-    horizontal, vertical = cv2.dilate(horizontal, soft_edge), cv2.dilate(vertical, soft_edge)
+    horizontal, vertical = cv2.dilate(horizontal, SOFT_EDGE), cv2.dilate(vertical, SOFT_EDGE)
     rest = mask & ~(horizontal | vertical.T)
     return (horizontal & ~find_crossings(rest, thickness)) | (vertical & ~find_crossings(rest.T, thickness)).T
 
@@ -158,7 +215,7 @@ def find_straight_runs(mask: Mask, thickness: int) -> Mask:
 def find_crossings(rest: Mask, thickness: int) -> Mask:
     """Mark where a stroke crosses horizontal lines ``(h, w)``: the rest of the ink is above and below."""
     rest = np.ascontiguousarray(rest)
-    reach = 2 * (thickness + SOFT_EDGE_PX) + 2
+    reach = 2 * (thickness + SOFT_EDGE_PX) + 4
     kernel = np.ones((reach, 1), np.uint8)
     above, below = cv2.dilate(rest, kernel, anchor=(0, 0)), cv2.dilate(rest, kernel, anchor=(0, reach - 1))
     return above & below

@@ -91,6 +91,44 @@ def test_a_frame_with_gaps_in_it_is_not_ink() -> None:
     assert is_cross(page)
 
 
+@pytest.mark.parametrize("quarter_turns", [0, 1, 2, 3])
+@pytest.mark.parametrize("cut_off_at", [6, 40])
+def test_a_box_that_the_edge_of_the_picture_cuts_off_is_not_ink(quarter_turns: int, cut_off_at: int) -> None:
+    """What is left of it looks like a bracket, at any edge. It encloses nothing."""
+    page = draw_cross()[:, :240]
+    cv2.rectangle(page, (cut_off_at - 100, 60), (cut_off_at, 180), 40, 2)
+    turned = np.ascontiguousarray(np.rot90(page, quarter_turns))
+    assert is_cross(turned)  # the cross is in the middle of the square page
+
+
+def test_a_1_with_a_foot_at_the_edge_is_ink() -> None:
+    """It has a straight stroke and an arm, but its flag slopes."""
+    page = np.full((HEIGHT, WIDTH), 220, np.uint8)
+    cv2.polylines(page, [np.array([(4, 100), (40, 60), (40, 180)])], False, 40, 3)
+    cv2.line(page, (4, 180), (70, 180), 40, 3)
+    assert enclose_pieces(find_ink(page, "digit").pieces).height >= 118
+
+
+def test_a_frame_that_the_digit_touches_is_not_ink() -> None:
+    """They are one piece, so the frame encloses no other. Its lines go, and the digit stays."""
+    page = draw_cross()
+    cv2.rectangle(page, (50, 50), (190, 162), 40, 2)
+    cv2.line(page, (120, 155), (120, 162), 40, 10)
+    assert is_cross(page, tolerance=5)
+
+
+@pytest.mark.parametrize("level", [40, 100])
+def test_boxes_may_be_small(level: int) -> None:
+    """A line of one pixel is a line, although it is only 26 pixels long, slopes and is out of focus."""
+    page = np.full((100, 240), 220, np.uint8)
+    for number in range(5):
+        left, top = 30 + 30 * number, 30 + number // 2
+        cv2.rectangle(page, (left, top), (left + 30, top + 26), level, 1)
+        cv2.circle(page, (left + 15, top + 13), 7, 40, 2)
+    pieces = find_ink(cv2.GaussianBlur(page, (0, 0), 0.8), "page").pieces
+    assert [12 <= piece.box.height <= 20 for piece in pieces] == [True] * 5
+
+
 def test_a_lone_straight_stroke_is_kept() -> None:
     """A 1 as long and straight as a ruled line is ink if there is nothing else."""
     page = np.full((HEIGHT, WIDTH), 220, np.uint8)
