@@ -43,7 +43,6 @@ SMALL_COST, SMALL_SHARE = 1.0, 0.5  # for a digit e times lower than this share 
 OVERLAP_COST, FREE_OVERLAP = 3.0, 0.6
 MARK_COST = 3.0  # for reading as a digit what looks like a comma, a point or a minus sign
 MAX_ENDINGS = 16  # digits that a path may end with; more are never the cheapest
-TYPICALITY_WEIGHT = 3.0  # how much more typicality counts than probability; half a digit often has a high probability
 
 
 @dataclass(frozen=True)
@@ -238,5 +237,8 @@ def overlap_cost(line: Line, last: int | None, candidate: Candidate) -> float:
 
 
 def reading_cost(probability: float, typicality: float) -> float:
-    """Return what it costs to read a candidate as a digit, in nats."""
-    return DIGIT_COST - math.log(max(probability, 1e-9)) - TYPICALITY_WEIGHT * math.log(max(typicality, 1e-9))
+    """Return what it costs to read a candidate as a digit, in nats.
+
+    Half a digit often has a high probability, but a low typicality.
+    """
+    return DIGIT_COST - math.log(max(probability, 1e-9)) - math.log(max(typicality, 1e-9))
