@@ -37,7 +37,8 @@ def find_printed_lines(labels: NDArray[np.int32], pieces: Sequence[Piece]) -> Ma
     """
     lines = np.zeros(labels.shape, np.uint8)
     for piece in select_long_or_framing(labels, pieces):
-        for thickness in measure_line_widths((labels[piece.box.slices] == piece.label).astype(np.uint8)):
+        mask = (labels[piece.box.slices] == piece.label).astype(np.uint8)
+        for thickness in measure_line_widths(mask, is_frame=is_inside(piece.box, labels.shape)):
             if piece.box.longer_side >= MIN_ASPECT * thickness:
                 box, mask = mark_with_fragments(labels, piece, pieces, MAX_FRAGMENT * thickness)
                 lines[box.slices] |= find_lines_of_piece(mask, box, labels.shape, thickness)
@@ -67,7 +68,7 @@ def is_bracket(mask: Mask, edge: int) -> bool:
         edge: How near to the left side the arms end, in pixels.
     """
     height, width = mask.shape
-    thickness = min(measure_line_widths(mask))
+    thickness = min(measure_line_widths(mask, is_frame=True))
     arm = 2 * thickness + round(MAX_SLOPE * width)
     if height < max(MIN_ASPECT * thickness, 4 * arm):
         return False
@@ -94,33 +95,27 @@ def mark_with_fragments(
     return box, np.isin(labels[box.slices], [p.label for p in (piece, *narrow)]).astype(np.uint8)
 
 
-def measure_line_widths(mask: Mask) -> set[int]:
+def measure_line_widths(mask: Mask, is_frame: bool) -> set[int]:
     """Return how wide the lines of a piece ``(h, w)`` may be, in pixels: as its strokes, or only as the thinner ones.
 
-    A printed line is often thinner than the digits that touch it.
+    A printed line is often thinner than the digits that touch it. The measured width is about one too large. Without
+    that, the sides of small frames are long enough for lines, but so are strokes along the lines of squared paper.
     """
-    width = measure_line_width(mask)
+    width = measure_stroke_width(mask)
     square = np.ones((max(2, round(THIN_SHARE * width)),) * 2, np.uint8)
     thin = mask & ~cv2.dilate(cv2.morphologyEx(mask, cv2.MORPH_OPEN, square), np.ones((3, 3), np.uint8))
     widths = [width]
     if np.count_nonzero(thin) >= MIN_THIN * np.count_nonzero(mask):
-        widths.append(min(width, measure_line_width(thin)))
-    return {max(2, round(each)) for each in widths}
-
-
-def measure_line_width(mask: Mask) -> float:
-    """Return how wide the lines of a mask are, in pixels. For thin lines, the measure of strokes is too far off."""
-    return measure_stroke_width(mask) - 1
+        widths.append(min(width, measure_stroke_width(thin)))
+    return {max(2, round(each) - is_frame) for each in widths}
 
 
 def select_long_or_framing(labels: NDArray[np.int32], pieces: Sequence[Piece]) -> list[Piece]:
     """Select the pieces that are long and reach the edge of the picture, enclose others, or look like a frame."""
-    edge, (height, width) = edge_width(labels.shape), labels.shape
-    interior = Rectangle(edge, edge, width - edge, height - edge)
     return [
         piece
         for piece in pieces
-        if (piece.box.longer_side >= MIN_LINE_SHARE * max(height, width) and not interior.contains(piece.box))
+        if (piece.box.longer_side >= MIN_LINE_SHARE * max(labels.shape) and not is_inside(piece.box, labels.shape))
         or any(piece.box.contains(other.box) for other in pieces)
         or has_four_sides(labels[piece.box.slices] == piece.label)
     ]
@@ -136,6 +131,12 @@ def has_four_sides(mask: NDArray[np.bool_]) -> bool:
         mask[:, -down:].any(axis=1),
     )
     return min(side.mean() for side in sides) >= MIN_INKED
+
+
+def is_inside(box: Rectangle, shape: tuple[int, ...]) -> bool:
+    """Return whether a box does not reach the edge of a picture ``(H, W)``."""
+    edge = edge_width(shape)
+    return Rectangle(edge, edge, shape[1] - edge, shape[0] - edge).contains(box)
 
 
 def edge_width(shape: tuple[int, ...]) -> int:

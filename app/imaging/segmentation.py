@@ -38,9 +38,9 @@ JOIN_COST = 0.1  # for joining two groups in one digit
 GAP_COST = 0.8  # for a gap of one line height within a digit
 SKIP_COST = 4.0  # for skipping a part that is as large as the line is high
 DIGIT_COST = 0.2  # for each digit: of two paths that are equally good, take the one with fewer digits
-SMALL_COST, SMALL_SHARE = 1.0, 0.5  # for a digit e times lower than this share of the line height
+SMALL_COST, SMALL_SHARE = 2.0, 0.5  # for a digit e times lower than this share of the line height
 # For the share of a digit's width beyond FREE_OVERLAP that lies over the digit before it.
-OVERLAP_COST, FREE_OVERLAP = 3.0, 0.6
+OVERLAP_COST, FREE_OVERLAP = 1.5, 0.6
 MARK_COST = 3.0  # for reading as a digit what looks like a comma, a point or a minus sign
 MAX_ENDINGS = 16  # digits that a path may end with; more are never the cheapest
 
