@@ -11,6 +11,7 @@ PART_GAP = 0.3  # between a small piece and the line that it belongs to, in heig
 COMMA_GAP = 0.5  # between a large comma and its line, in heights of a digit
 FRAGMENT_GAP, MAX_FRAGMENTS = 0.15, 4  # of a torn digit; the gap in heights of a digit
 MAX_RISE = 0.6  # between the middles of neighbours on a line, in heights of a digit
+MAX_STEP = 1.0  # between the middles of two parts of a line, none of which is above the other: in the boxes of a form
 
 
 def group_into_rows(pieces: Sequence[Piece]) -> list[list[Piece]]:
@@ -35,6 +36,7 @@ def group_into_rows(pieces: Sequence[Piece]) -> list[list[Piece]]:
             min(near_rows, key=lambda row: abs(middle - row_middle(row))).extend(digit)
         else:
             rows.append(list(digit))
+    rows = join_side_by_side(rows, MAX_STEP * digit_height)
     commas = [row for row in rows if len(row) == 1 and row[0].box.height < MAX_COMMA * digit_height]
     rows = [row for row in rows if row not in commas]
     marks = [[piece] for piece in small if not any(piece in digit for digit in torn)]
@@ -46,6 +48,26 @@ def group_into_rows(pieces: Sequence[Piece]) -> list[list[Piece]]:
         elif row in commas:
             rows.append(row)
     return sorted(rows, key=lambda row: enclose_pieces(row).top)
+
+
+def join_side_by_side(rows: Sequence[list[Piece]], max_step: float) -> list[list[Piece]]:
+    """Join rows at almost the same height if no piece of one is above or below a piece of the other."""
+    joined: list[list[Piece]] = []
+    for row in rows:
+        middle = mean_middle(row)
+        for other in joined:
+            is_beside = all(a.box.right <= b.box.left or b.box.right <= a.box.left for a in row for b in other)
+            if is_beside and abs(mean_middle(other) - middle) < max_step:
+                other += row
+                break
+        else:
+            joined.append(row)
+    return joined
+
+
+def mean_middle(row: Sequence[Piece]) -> float:
+    """Return the vertical middle of a row."""
+    return sum(piece.box.top + piece.box.bottom for piece in row) / (2 * len(row))
 
 
 def group_near(pieces: Sequence[Piece], max_gap: float) -> list[list[Piece]]:

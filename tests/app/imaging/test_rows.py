@@ -32,3 +32,17 @@ def test_a_dotted_line_is_no_digit() -> None:
     dots = [(140, 11 * i, 149, 11 * i + 10) for i in range(6)]
     rows = group_into_rows(make_pieces((0, 0, 30, 60), (50, 0, 80, 60), *dots))
     assert [[piece.label for piece in row] for row in rows] == [[1, 2]]
+
+
+def test_digits_may_be_high_and_low_in_the_boxes_of_a_form() -> None:
+    """Digits side by side are one line, although one is almost its height below the others."""
+    digits = (0, 0, 30, 60), (80, 50, 110, 110), (160, 5, 190, 65), (240, 45, 270, 105)
+    (row,) = group_into_rows(make_pieces(*digits))
+    assert {piece.label for piece in row} == {1, 2, 3, 4}
+
+
+def test_lines_that_are_close_together_stay_apart() -> None:
+    """A digit below another one is on another line, however near the two lines are."""
+    upper, lower = ((0, 0, 30, 40), (50, 0, 80, 40)), ((10, 42, 40, 82), (100, 40, 130, 80))
+    rows = group_into_rows(make_pieces(*upper, *lower))
+    assert [{piece.label for piece in row} for row in rows] == [{1, 2}, {3, 4}]
