@@ -55,12 +55,12 @@ EXAMPLES = (
     Case("blackboard", 7, 13),
 )
 FAILURES = (
-    Case("box-row", 8, 18),
-    Case("box-row", 10, 18),
+    Case("page", 9, 35),
+    Case("box-row", 9, 12),
     Case("box-row", 7, 8, is_upside_down=True),
-    Case("box-row", 7, 23),
-    Case("single", 7, 6),
-    Case("page", 8, 27),
+    Case("page", 9, 3),
+    Case("single", 9, 16),
+    Case("ruled", 9, 15),
     Case("desk", 7, 22),
     Case("squared", 7, 11),
     Case("desk", 7, 36),

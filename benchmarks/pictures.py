@@ -206,6 +206,24 @@ def measure_costs(held_out: Digits) -> None:
         print(f"{name}: {format_median([measure_cpu(work, repeats) for _ in range(9)])}")
 
 
+def measure_page_costs(model: Model) -> None:
+    """Print the CPU time of reading two pages: one of 34 digits, and one of almost too many scrawls."""
+    golden = [digit.image for digit in model.folder.manifest.golden]
+    digits = np.full((720, 880), 225, np.uint8)
+    for number in range(34):
+        row, column = divmod(number, 7)
+        place = digits[30 + 135 * row :, 30 + 115 * column :][:84, :84]
+        np.minimum(place, 255 - cv2.resize(golden[number % len(golden)], place.shape), out=place)
+    generator = np.random.default_rng(SEED)
+    scrawls = np.full((1200, 1600), 225, np.uint8)
+    for _ in range(150):
+        steps = generator.normal(0, 14, (8, 2)).cumsum(axis=0) + generator.integers(60, (1500, 1100))
+        cv2.polylines(scrawls, [steps.astype(np.int32)], False, 40, 3)
+    for name, page in (("34 digits", digits), ("150 scrawls", scrawls)):
+        seconds = [measure_cpu(partial(model.read, to_png(page)), 1) for _ in range(5)]
+        print(f"read a page of {name}: {format_median(seconds)}, {len(model.read(to_png(page)).text.split())} lines")
+
+
 def measure_cpu(work: Callable[[], object], repeats: int) -> float:
     """Return the CPU seconds of one call."""
     started = time.process_time()
@@ -252,6 +270,7 @@ def main() -> None:
     measure_other_sets(model, data_dir, held_out)
     print("CPU time to decode and normalise one picture:")
     measure_costs(held_out)
+    measure_page_costs(model)
     if arguments.sheet:
         draw_contact_sheet(misread[: arguments.most], arguments.sheet)
 
