@@ -1,8 +1,8 @@
 """Measure how long a single digit waits while neighbours keep the service busy.
 
 The neighbours are photographs, pages, doubtful digits, large batches, and all of them together. The service runs on one
-core, all clients on the other. Digits arrive at a steady rate in an open loop, and latency counts from when a request should
-have started. Each neighbour sends its next request as soon as it has an answer.
+core, all clients on the other. Digits arrive at a steady rate in an open loop, and latency counts from when a request
+should have started. Each neighbour sends its next request as soon as it has an answer.
 """
 
 import argparse
