@@ -37,15 +37,14 @@ def find_printed_lines(labels: NDArray[np.int32], pieces: Sequence[Piece]) -> Ma
     """
     lines = np.zeros(labels.shape, np.uint8)
     for piece in select_long_or_framing(labels, pieces):
-        mask = (labels[piece.box.slices] == piece.label).astype(np.uint8)
-        for thickness in measure_line_widths(mask, is_frame=is_inside(piece.box, labels.shape)):
+        piece_mask = (labels[piece.box.slices] == piece.label).astype(np.uint8)
+        for thickness in measure_line_widths(piece_mask, is_frame=is_inside(piece.box, labels.shape)):
             if piece.box.longer_side >= MIN_ASPECT * thickness:
                 box, mask = mark_with_fragments(labels, piece, pieces, MAX_FRAGMENT * thickness)
                 lines[box.slices] |= find_lines_of_piece(mask, box, labels.shape, thickness)
-    height, width = labels.shape
     for piece in pieces:
         if is_cut_off_box(labels, piece):
-            outer = piece.box.grow(SOFT_EDGE_PX).clip(width, height)
+            outer = piece.box.grow(SOFT_EDGE_PX).clip(width=labels.shape[1], height=labels.shape[0])
             lines[outer.slices] |= cv2.dilate((labels[outer.slices] == piece.label).astype(np.uint8), SOFT_EDGE)
     return lines
 
@@ -98,8 +97,9 @@ def mark_with_fragments(
 def measure_line_widths(mask: Mask, is_frame: bool) -> set[int]:
     """Return how wide the lines of a piece ``(h, w)`` may be, in pixels: as its strokes, or only as the thinner ones.
 
-    A printed line is often thinner than the digits that touch it. The measured width is about one too large. Without
-    that, the sides of small frames are long enough for lines, but so are strokes along the lines of squared paper.
+    A printed line is often thinner than the digits that touch it. The measured width is about one too large. With one
+    less, the sides of small frames are long enough for lines; but so are strokes along the lines of squared paper, so
+    only frames get it.
     """
     width = measure_stroke_width(mask)
     square = np.ones((max(2, round(THIN_SHARE * width)),) * 2, np.uint8)
