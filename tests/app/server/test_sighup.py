@@ -53,9 +53,10 @@ def test_a_closed_terminal_stops_the_service(
 
 # Serves in a terminal of its own, which closes as soon as the service runs.
 TERMINAL = """
-import os, pty, sys
+import os, pty, signal, sys
 pid, terminal = pty.fork()
 if not pid:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # even if pytest runs under nohup
     os.execv(sys.executable, [sys.executable, "-m", "app", "serve", "--port", "0", *sys.argv[1:]])
 text = b""
 while b"is ready" not in text:
