@@ -6,7 +6,6 @@ should have started. Each neighbour sends its next request as soon as it has an 
 """
 
 import argparse
-import io
 import sys
 import tempfile
 import time
@@ -21,6 +20,8 @@ from PIL import Image
 from app.inference import model_folder
 from app.settings import released_model
 from benchmarks.pinned_service import LOAD_CORE, run_bench, run_service, start_process
+from tests.support.pictures import encode, png
+from tests.support.pictures import make_page as draw_page
 
 RATE = 100  # digits per second
 NEIGHBOURS = ("photographs", "pages", "doubtful digits", "batches")
@@ -34,22 +35,14 @@ def make_photograph() -> bytes:
     ink = Image.fromarray(digit).resize((1400, 1400), Image.Resampling.BICUBIC)
     paper.paste(30, (1300, 800), ink)
     grain = np.random.default_rng(0).normal(0, 4, (3000, 4000))
-    file = io.BytesIO()
-    Image.fromarray((np.asarray(paper) + grain).clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=90)
-    return file.getvalue()
+    return encode(Image.fromarray((np.asarray(paper) + grain).clip(0, 255).astype(np.uint8)), "JPEG", quality=90)
 
 
 def make_page() -> bytes:
     """Make a JPEG of a page with five lines of six digits, 60 px high."""
-    golden = model_folder.load(released_model()).manifest.golden
-    paper = Image.new("L", (900, 700), 225)
-    for number in range(30):
-        row, column = divmod(number, 6)
-        ink = Image.fromarray(golden[number % len(golden)].image).resize((84, 84), Image.Resampling.BICUBIC)
-        paper.paste(30, (80 + 110 * column, 60 + 120 * row), ink)
-    file = io.BytesIO()
-    paper.save(file, "JPEG", quality=90)
-    return file.getvalue()
+    golden = [golden.image for golden in model_folder.load(released_model()).manifest.golden]
+    rows = [[golden[(6 * row + column) % len(golden)] for column in range(6)] for row in range(5)]
+    return encode(Image.fromarray(draw_page(rows, size=84)), "JPEG", quality=90)
 
 
 def make_doubtful_digit(seed: int) -> bytes:
@@ -58,9 +51,7 @@ def make_doubtful_digit(seed: int) -> bytes:
     generator = np.random.default_rng(seed)
     first, second = generator.choice(len(golden), 2, replace=False)
     turned = np.rot90(golden[second].image, int(generator.integers(1, 4)))
-    file = io.BytesIO()
-    Image.fromarray(np.maximum(golden[first].image, turned)).save(file, "PNG")
-    return file.getvalue()
+    return png(np.maximum(golden[first].image, turned))
 
 
 def send_forever(kind: str, url: str) -> None:
@@ -71,11 +62,7 @@ def send_forever(kind: str, url: str) -> None:
             while True:
                 client.post(f"{url}{path}", files={"file": body}).raise_for_status()
         golden = [golden.image for golden in model_folder.load(released_model()).manifest.golden]
-        files = []
-        for number in range(1000):
-            file = io.BytesIO()
-            Image.fromarray(golden[number % len(golden)]).save(file, "PNG")
-            files.append(("file", (f"{number}.png", file.getvalue())))
+        files = [("file", (f"{number}.png", png(golden[number % len(golden)]))) for number in range(1000)]
         while True:
             client.post(f"{url}/predict/batch", files=files).raise_for_status()
 

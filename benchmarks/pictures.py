@@ -37,6 +37,7 @@ from app.recognition.digit import PreparedPicture, make_prediction, prepare_file
 from app.recognition.number import read_number
 from app.settings import released_model
 from benchmarks.synthetic_photographs import Grey, Photo, make_photo
+from tests.support.pictures import make_page
 from training.data import mnist
 from training.data.mnist import Digits
 from training.data.other_datasets import read_sklearn_pictures, read_usps_pictures
@@ -209,17 +210,13 @@ def measure_costs(held_out: Digits) -> None:
 def measure_page_costs(model: Model) -> None:
     """Print the CPU time of reading two pages: one of 34 digits, and one of almost too many scrawls."""
     golden = [digit.image for digit in model.folder.manifest.golden]
-    digits = np.full((720, 880), 225, np.uint8)
-    for number in range(34):
-        row, column = divmod(number, 7)
-        place = digits[30 + 135 * row :, 30 + 115 * column :][:84, :84]
-        np.minimum(place, 255 - cv2.resize(golden[number % len(golden)], place.shape), out=place)
+    rows = [[golden[(7 * row + column) % len(golden)] for column in range(7 if row < 4 else 6)] for row in range(5)]
     generator = np.random.default_rng(SEED)
     scrawls = np.full((1200, 1600), 225, np.uint8)
     for _ in range(150):
         steps = generator.normal(0, 14, (8, 2)).cumsum(axis=0) + generator.integers(60, (1500, 1100))
         cv2.polylines(scrawls, [steps.astype(np.int32)], False, 40, 3)
-    for name, page in (("34 digits", digits), ("150 scrawls", scrawls)):
+    for name, page in (("34 digits", make_page(rows, size=84)), ("150 scrawls", scrawls)):
         seconds = [measure_cpu(partial(model.read, to_png(page)), 1) for _ in range(5)]
         print(f"read a page of {name}: {format_median(seconds)}, {len(model.read(to_png(page)).text.split())} lines")
 

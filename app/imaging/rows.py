@@ -31,9 +31,10 @@ def group_into_rows(pieces: Sequence[Piece]) -> list[list[Piece]]:
     for digit in sorted(tall + torn, key=lambda digit: enclose_pieces(digit).left):
         box = enclose_pieces(digit)
         middle = (box.top + box.bottom) / 2
-        near_rows = [row for row in rows if abs(middle - row_middle(row)) < MAX_RISE * digit_height]
+        # A line that slopes is followed: only its last three pieces tell how high it is here.
+        near_rows = [row for row in rows if abs(middle - mean_middle(row[-3:])) < MAX_RISE * digit_height]
         if near_rows:
-            min(near_rows, key=lambda row: abs(middle - row_middle(row))).extend(digit)
+            min(near_rows, key=lambda row: abs(middle - mean_middle(row[-3:]))).extend(digit)
         else:
             rows.append(list(digit))
     rows = join_side_by_side(rows, MAX_STEP * digit_height)
@@ -54,10 +55,10 @@ def join_side_by_side(rows: Sequence[list[Piece]], max_step: float) -> list[list
     """Join rows at almost the same height if no piece of one is above or below a piece of the other."""
     joined: list[list[Piece]] = []
     for row in rows:
-        middle = mean_middle(row)
         for other in joined:
-            is_beside = all(a.box.right <= b.box.left or b.box.right <= a.box.left for a in row for b in other)
-            if is_beside and abs(mean_middle(other) - middle) < max_step:
+            if abs(mean_middle(other) - mean_middle(row)) < max_step and all(
+                a.box.right <= b.box.left or b.box.right <= a.box.left for a in row for b in other
+            ):
                 other += row
                 break
         else:
@@ -65,9 +66,9 @@ def join_side_by_side(rows: Sequence[list[Piece]], max_step: float) -> list[list
     return joined
 
 
-def mean_middle(row: Sequence[Piece]) -> float:
-    """Return the vertical middle of a row."""
-    return sum(piece.box.top + piece.box.bottom for piece in row) / (2 * len(row))
+def mean_middle(pieces: Sequence[Piece]) -> float:
+    """Return the mean of the vertical middles of pieces."""
+    return sum(piece.box.top + piece.box.bottom for piece in pieces) / (2 * len(pieces))
 
 
 def group_near(pieces: Sequence[Piece], max_gap: float) -> list[list[Piece]]:
@@ -95,9 +96,3 @@ def estimate_digit_height(pieces: Sequence[Piece]) -> float:
         if seen >= total / 2:
             return float(height)
     return float(heights[-1][0])
-
-
-def row_middle(row: Sequence[Piece]) -> float:
-    """Return the vertical middle of the last three pieces of a row: a line that slopes is followed."""
-    last = row[-3:]
-    return sum(p.box.top + p.box.bottom for p in last) / (2 * len(last))

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 CLOSE = b""  # close the connection instead of answering
-
-
 HANG = b"hang"  # never answer
 
 
