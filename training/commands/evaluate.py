@@ -1,4 +1,4 @@
-"""``evaluate``: measures finished models on the test split, or a recipe by cross-validation."""
+"""``evaluate``: measures models on the test split or on held-out digits, or a recipe by cross-validation."""
 
 import argparse
 import json
@@ -21,13 +21,18 @@ def add_parser(commands: Subparsers) -> None:
         commands,
         "evaluate",
         run,
-        "Measure finished models on the test split, or a recipe by cross-validation",
+        "Measure models on the test split or on held-out digits, or a recipe by cross-validation",
         "Each reading of the test split is logged. Choose with held-out digits, commit the choice, then read the test "
         "split once.",
     )
     parser.add_argument("models", type=Path, nargs="*", metavar="MODEL", help="model folders")
     parser.add_argument(
         "--log", type=Path, help=f"log of the readings of the test split [default: {TEST_LOG} beside the model]"
+    )
+    parser.add_argument(
+        "--held-out",
+        action="store_true",
+        help="instead, measure the models on the digits that their recipes hold out, and store the figures",
     )
     parser.add_argument(
         "--kfold",
@@ -48,6 +53,11 @@ def run(arguments: argparse.Namespace) -> int:
         return cross_validate_and_print(arguments)
     if not arguments.models:
         raise EvaluationError("Name a model folder, or use --kfold K with a --recipe.")
+
+    if arguments.held_out:
+        for folder in arguments.models:
+            measure_held_out_and_print(folder, arguments.data_dir)
+        return 0
 
     from app.inference import model_folder
     from training.evaluation.test_log import check_finished
@@ -71,6 +81,20 @@ def evaluate_and_print(folder: Path, data_dir: Path, log: Path | None = None) ->
     print_metrics(f"digits of the test split: {folder}", metrics)
     print_classes(metrics["onnxruntime"])
     console.print(f"Logged in {log}, stored in {folder / model_folder.MANIFEST}.")
+
+
+def measure_held_out_and_print(folder: Path, data_dir: Path) -> None:
+    """Measure a model on the digits that its recipe holds out, and print the metrics."""
+    from app.inference import model_folder
+    from training.console import console, print_held_out
+    from training.data.populations import require_held_out
+    from training.evaluation.held_out import store_held_out_figures
+    from training.recipes import from_dict
+
+    recipe = from_dict(model_folder.load(folder).manifest.training["runs"][0]["recipe"])
+    manifest = store_held_out_figures(folder, require_held_out(recipe, data_dir))
+    print_held_out(manifest.metrics["held_out"])
+    console.print(f"Stored in {folder / model_folder.MANIFEST}.")
 
 
 def cross_validate_and_print(arguments: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ from training.trainer import predict
 REFUSED_SHARE = 0.008  # refused for typicality; at 0.006, the service accepted 4.8 % of clothes
 # Wrong among the accepted digits of each population, at most...
 WRONG_SHARE = {"mnist": 0.0015}
-WRONG_SHARE_ELSEWHERE = 0.003  # of the 1,782 held-out Swiss digits, this is five
+WRONG_SHARE_ELSEWHERE = 0.003  # of 1,782 held-out Swiss digits, this is five
 UNCERTAIN_SHARE = 0.02  # ...as long as no more are refused for confidence: some digits have wrong labels
 # Below the gate, by score.
 GATE_CONFIDENCE_SHARE = 0.03

@@ -33,8 +33,8 @@ from app.inference.scores import Scores
 from training.data.mnist import Digits
 from training.data.populations import HeldOut
 from training.errors import ExportError
-from training.evaluation.metrics import ACCEPT_ALL, ENGINES, measure_model
-from training.evaluation.reference import store_reference
+from training.evaluation.held_out import store_held_out_figures
+from training.evaluation.metrics import ACCEPT_ALL, ENGINES
 from training.export.calibration import fit_cascade, fit_graph_temperature, fit_network_temperature, fit_thresholds
 from training.export.early_exit import add_early_exit, find_lightest_members
 from training.export.golden_digits import select_golden_digits
@@ -190,10 +190,7 @@ def write_model(
         for engine in ENGINES:
             read_golden_digits(open_engine(model, engine, "cpu"), model)
         if held_out:
-            metrics = {name: measure_model(model, digits) for name, digits in held_out.by_population.items()}
-            manifest = manifest.model_copy(update={"metrics": {"held_out": metrics}})
-            model_folder.write_manifest(folder, manifest)
-            store_reference(folder, held_out.digits)
+            store_held_out_figures(folder, held_out)
     return model_folder.load(output)
 
 

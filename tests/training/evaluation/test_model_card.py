@@ -58,6 +58,16 @@ def test_a_card_has_the_figures_of_each_population(small_model: ModelFolder, tmp
     assert "Trained on 800 digits per epoch. Held out: 200 of MNIST, 77 of Swiss writers." in text
     assert "kensanata/numbers" in text
     assert "python -m training evaluate" in text
+    assert "measured again" not in text
+
+
+def test_a_card_says_that_its_figures_were_measured_again(small_model: ModelFolder, tmp_path: Path) -> None:
+    """It does so if the model was calibrated on other digits than it was measured on."""
+    folder = Path(shutil.copytree(small_model.folder, tmp_path / "model"))
+    training = {**small_model.manifest.training, "data": {"trained_on": 800, "held_out": {"mnist": 199}}}
+    model_folder.write_manifest(folder, small_model.manifest.model_copy(update={"training": training}))
+    text = write_card(model_folder.load(folder), None).read_text()
+    assert "These figures were measured again" in text
 
 
 def test_the_card_of_an_unmeasured_model_has_no_figures(small_model: ModelFolder, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The reference has the statistics of held-out digits, read by the model as it ships."""
+"""A model's figures and its reference are those of held-out digits, read by the model as it ships."""
 
 import shutil
 from pathlib import Path
@@ -10,11 +10,13 @@ from app.inference import model_folder
 from app.inference.engine_selection import open_engine
 from app.inference.model_folder import ModelFolder
 from app.observability.input_statistics import BOUNDS, make_reference
+from tests.support.small_training import write_small_mnist
+from tests.training.commands.running import run_here
 from training.data.mnist import Digits
 from training.data.populations import HeldOut, load_held_out
 from training.errors import DataError
+from training.evaluation.held_out import store_held_out_figures
 from training.evaluation.metrics import score_all
-from training.evaluation.reference import store_reference
 from training.recipes import from_dict
 
 
@@ -39,15 +41,17 @@ def test_a_reference_counts_the_graph_s_answers_to_held_out_digits(
     assert list(kept.read) == [int((read == digit).sum()) for digit in range(10)]
 
 
-def test_a_reference_is_added_to_a_folder_and_nothing_else_changes(
+def test_figures_are_measured_again_and_nothing_else_changes(
     small_model: ModelFolder, small_parts: tuple[Digits, HeldOut], tmp_path: Path
 ) -> None:
-    """With the reference removed and added again, the manifest and every other file have the same bytes."""
+    """With wrong figures and no reference, a second measurement gives the manifest and every file the same bytes."""
     folder = Path(shutil.copytree(small_model.folder, tmp_path / "model"))
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    model_folder.write_manifest(folder, small_model.manifest.model_copy(update={"reference": None}))
+    metrics = {**small_model.manifest.metrics, "held_out": {"mnist": {}}}
+    changes = {"metrics": metrics, "reference": None}
+    model_folder.write_manifest(folder, small_model.manifest.model_copy(update=changes))
     assert model_folder.load(folder).manifest.reference is None
-    store_reference(folder, small_parts[1].digits)
+    store_held_out_figures(folder, small_parts[1])
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
@@ -66,3 +70,19 @@ def test_the_released_reference_is_of_its_held_out_digits(data_dir: Path, releas
     assert again.signals["ink_ratio"] == kept.signals["ink_ratio"]
     for one, other in ((again.read, kept.read), *((again.signals[n].counts, kept.signals[n].counts) for n in BOUNDS)):
         assert np.abs(np.subtract(one, other)).sum() <= 20
+
+
+def test_the_command_stores_figures_of_the_digits_that_the_recipe_holds_out(
+    small_model: ModelFolder, tmp_path: Path
+) -> None:
+    """It does not read the test split, logs nothing, and prints each population."""
+    folder = Path(shutil.copytree(small_model.folder, tmp_path / "model"))
+    recipe = from_dict(small_model.manifest.training["runs"][0]["recipe"])
+    write_small_mnist(tmp_path / "data", train=recipe.hold_out + 10, test=1)
+    done = run_here(tmp_path, "evaluate", "--held-out", "model")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"{recipe.hold_out:,} held-out digits: mnist" in done.stdout
+    again = model_folder.load(folder).manifest
+    assert again.metrics["held_out"] != small_model.manifest.metrics["held_out"]
+    assert again.calibration == small_model.manifest.calibration
+    assert not (tmp_path / "test-log.csv").exists()
