@@ -14,7 +14,7 @@ from typing import Any
 
 CHECKOUT = Path(__file__).parents[1]  # if it has a pyproject.toml
 SBOM = Path(sys.prefix, "sbom.cdx.json")  # only the container image has one there
-NOT_ENOUGH_MEMORY = "There is not enough memory for this image now."
+NOT_ENOUGH_MEMORY = "There is not enough memory for this request now."
 
 
 class DigitserveError(Exception):

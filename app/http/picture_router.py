@@ -12,11 +12,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.errors import DigitserveError
+from app.errors import NOT_ENOUGH_MEMORY, DigitserveError, OverloadedError
 from app.http.middleware.compression import MIN_BYTES, compress
 from app.http.problems import on_http_error, on_unexpected_error, problem_response
 from app.http.query import Parameters, parse_query
 from app.http.responses import RawResponse
+from app.imaging.memory import is_out_of_memory
 
 
 class PictureRoute:
@@ -67,6 +68,9 @@ class PictureRouter:
         except ClientDisconnect:
             pass
         except Exception as error:
+            if is_out_of_memory(error):
+                await problem_response(scope, OverloadedError(NOT_ENOUGH_MEMORY))(scope, receive, send)
+                return
             await (await on_unexpected_error(request, error))(scope, receive, send)
             raise  # so that the server logs it
         else:

@@ -1,6 +1,5 @@
 """The state of a running service: created by ``main.py`` at start-up, passed to the routes."""
 
-import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -10,14 +9,14 @@ from typing import Annotated, ParamSpec, TypeVar
 
 from fastapi import Depends, Request
 
-from app.errors import NOT_ENOUGH_MEMORY, DeadlineError, EngineFailedError, NotReadyError, OverloadedError
+from app.errors import DeadlineError, EngineFailedError, NotReadyError
 from app.imaging.decode import OpenedImage, decode_plain_png, open_image
-from app.imaging.memory import is_out_of_memory
 from app.imaging.normalize import Mode
 from app.inference.admission import Admission
 from app.inference.engine_health import EngineHealth
 from app.inference.hot_reload import ReloadReport
 from app.inference.loaded_model import LoadedModel
+from app.inference.threads import run_in_executor
 from app.observability.metrics import Metrics
 from app.recognition.digit import PreparedPicture, prepare_picture
 from app.settings import Settings
@@ -127,20 +126,15 @@ class ServiceState:
 
         Raises:
             DeadlineError: The deadline passed before its turn.
-            OverloadedError: There was not enough memory.
+            NotReadyError: The service is stopping.
         """
 
         def run_before_deadline() -> Result:
             if time.perf_counter() > deadline:
                 raise DeadlineError
-            try:
-                return function(*args, **kwargs)
-            except Exception as error:
-                if is_out_of_memory(error):
-                    raise OverloadedError(NOT_ENOUGH_MEMORY) from error
-                raise
+            return function(*args, **kwargs)
 
-        return await asyncio.get_running_loop().run_in_executor(self.pool, run_before_deadline)
+        return await run_in_executor(self.pool, run_before_deadline)
 
 
 class ModelLease:

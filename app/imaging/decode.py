@@ -23,6 +23,7 @@ from app.errors import (
     OverloadedError,
     RequestError,
 )
+from app.imaging.deep_png import rescale_few_bits
 from app.imaging.digit_image import Grey
 from app.imaging.formats import EXTRA_FORMATS, PNG_SIGNATURE, Format, detect_format
 from app.imaging.grey import to_grey
@@ -89,6 +90,7 @@ class OpenedImage(NamedTuple):
     format: Format
     image: Image.Image
     pixel_count: int  # that must be decoded; more than the image has if it is cropped
+    data: bytes  # the file
 
     def decode(self) -> Picture:
         """Decode the image: the first frame of an animation, or the first page of a document.
@@ -103,7 +105,7 @@ class OpenedImage(NamedTuple):
                 if self.format == "JPEG" and image.mode in ("L", "RGB"):
                     image.draft("L", (MIN_JPEG_SIDE_PX, MIN_JPEG_SIDE_PX))
                 image.load()
-                pixels = to_grey(image)
+                pixels = to_grey(rescale_few_bits(self.data, image) if self.format == "PNG" else image)
                 if self.format in EXTRA_FORMATS:  # their decoders turn the picture
                     size, orientation = image.size, 1
                 else:
@@ -140,7 +142,7 @@ def open_image(data: bytes, max_pixels: int) -> OpenedImage:
     if image.width * image.height > allowed:
         image.close()
         raise ImageSizeError(f"The image has {image.width} x {image.height} pixels. The limit is {allowed:,}.")
-    return OpenedImage(image_format, image, max(image.width * image.height, hidden_pixels))
+    return OpenedImage(image_format, image, max(image.width * image.height, hidden_pixels), data)
 
 
 def check_header(data: bytes, image_format: Format, max_pixels: int) -> int:

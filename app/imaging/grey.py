@@ -37,7 +37,12 @@ def cut_into_strips(image: Image.Image) -> Iterator[Image.Image]:
 
 def find_white(image: Image.Image) -> int:
     """Return the level that is white in an image of 16 bits, which may use only 8 to 12 of them."""
-    bits = max(int(np.asarray(strip).max()) for strip in cut_into_strips(image)).bit_length()
+    return find_white_of_peak(max(int(np.asarray(strip).max()) for strip in cut_into_strips(image)))
+
+
+def find_white_of_peak(peak: int) -> int:
+    """Return the level that is white in an image of 16 bits whose highest level is ``peak``."""
+    bits = peak.bit_length()
     return (1 << (max(8, bits) if bits <= MAX_FEW_BITS else 16)) - 1
 
 

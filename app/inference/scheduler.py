@@ -26,6 +26,7 @@ from app.inference.cascade import CascadeEngine, fast_part, is_below
 from app.inference.cpu import lower_thread_priority
 from app.inference.engines import Engine
 from app.inference.scores import Score, Scores, concatenate, score_pictures
+from app.inference.threads import run_in_executor
 
 SLICE = 64  # pictures of a large batch that are read before other work runs: 1.5 ms in the loop
 CAREFUL_SLICE = 8  # the same for the careful network
@@ -146,6 +147,7 @@ class Scheduler:
 
         Raises:
             DeadlineError: The deadline passed before the turn of its last slice.
+            NotReadyError: The service is stopping.
             OverloadedError: Too many pictures are waiting.
         """
         if self._bulk and self._bulk + len(images) > self._max_bulk:
@@ -166,7 +168,6 @@ class Scheduler:
     async def _read_slices(
         self, engine: Engine, images: Images, size: int, executor: Executor | None, deadline: float
     ) -> Scores:
-        loop = asyncio.get_running_loop()
         parts: list[Scores] = []
 
         def read_before_deadline(part: Images) -> Scores:
@@ -177,7 +178,7 @@ class Scheduler:
         for start in range(0, len(images), size):
             part = images[start : start + size]
             if executor:
-                parts.append(await loop.run_in_executor(executor, read_before_deadline, part))
+                parts.append(await run_in_executor(executor, read_before_deadline, part))
             else:
                 async with self._slice_lock:
                     for _ in range(MAX_YIELDS):

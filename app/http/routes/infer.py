@@ -97,8 +97,7 @@ async def read_tensors(
         started = time.perf_counter()
         require_model(model, name, version)  # again: a reload may have replaced it while the body arrived
         if json_length > LARGE_JSON_BYTES:
-            loop = asyncio.get_running_loop()
-            request, images = await loop.run_in_executor(service.pool, parse_request, *arguments)
+            request, images = await service.run_in_pool(deadline, parse_request, *arguments)
         else:
             request, images = parse_request(*arguments)
         deadline += len(images) // IMAGES_PER_DEADLINE * service.settings.deadline_ms / 1000

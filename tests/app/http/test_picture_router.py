@@ -1,12 +1,19 @@
 """The router of the paths that take pictures: one path for each request, with and without a query."""
 
+import base64
+import json
+from typing import Any
+
 import httpx
 import pytest
 
 from app.http.query import Parameters, parse_query
 from app.http.routes.predict import PredictParameters
+from tests.support.little_memory import little_memory
 from tests.support.pictures import FILES, Grey, png
-from tests.support.running import Server
+from tests.support.running import Server, running
+
+JSON = {"Content-Type": "application/json"}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -44,3 +51,26 @@ def test_of_a_repeated_parameter_the_last_counts() -> None:
 def test_a_path_without_parameters_takes_an_empty_query() -> None:
     """A lone question mark is no parameter."""
     assert parse_query(b"", Parameters) == Parameters()
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/predict", {"image": base64.b64encode(bytes(7_000_000)).decode()}),
+        (
+            "/v2/models/digitnet/infer",
+            {"inputs": [{"name": "images", "shape": [1, 784], "datatype": "UINT8", "data": [123] * 784_000}]},
+        ),
+    ],
+    ids=["picture", "tensor"],
+)
+def test_too_little_memory_for_a_body_is_no_internal_error(path: str, body: dict[str, Any]) -> None:
+    """A body that is received, but that there is no memory to decode, gets a 503. Later it is decoded."""
+    content = json.dumps(body).encode()
+    with running(MALLOC_ARENA_MAX="1") as server:
+        with little_memory(server.pid, 20_000_000):
+            answer = httpx.post(server.url + path, content=content, headers=JSON)
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1"), answer.text
+        again = httpx.post(server.url + path, content=content, headers=JSON)
+        assert again.status_code in (400, 415)
+        assert "Traceback" not in server.log.read_text()

@@ -5,11 +5,9 @@ import contextlib
 import http.client
 import io
 import re
-import resource
 import socket
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.support.little_memory import little_memory
 from tests.support.pictures import FILES, Grey, encode, motion_photo, png
 from tests.support.running import Server, running
 
@@ -276,12 +275,6 @@ def test_the_limits_can_be_set(seven: Grey) -> None:
         assert predict(server, encode(Image.new("L", (28, 29)))).json()["type"].endswith("image-size")
 
 
-def address_space(pid: int) -> int:
-    """Return how many bytes of addresses a process uses."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
-    return pages * resource.getpagesize()
-
-
 @pytest.mark.parametrize(
     ("kind", "mode", "options"),
     [("PNG", "RGBA", {}), ("WEBP", "RGBA", {"lossless": True, "method": 0}), ("JPEG", "RGB", {"progressive": True})],
@@ -292,10 +285,8 @@ def test_too_little_memory_for_a_picture_is_not_its_fault(kind: str, mode: str, 
     large = encode(Image.new(mode, (4000, 4000), "white"), kind, **options)
     with running(MALLOC_ARENA_MAX="1") as server:
         assert predict(server, encode(Image.new("L", (400, 300), 255))).status_code == 200  # starts the thread
-        _, maximum = resource.prlimit(server.pid, resource.RLIMIT_AS)
-        resource.prlimit(server.pid, resource.RLIMIT_AS, (address_space(server.pid) + 20_000_000, maximum))
-        answer = predict(server, large)
+        with little_memory(server.pid, 20_000_000):
+            answer = predict(server, large)
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1"), answer.text
-        resource.prlimit(server.pid, resource.RLIMIT_AS, (maximum, maximum))
         assert predict(server, large).json()["reason"] == "blank"
         assert predict(server, large[: len(large) // 2]).status_code == 422
