@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.imaging.digit_image import Grey
+from app.imaging.frames import drop_frames
 from app.imaging.paper import MIN_CONTRAST, Shows, flatten, shrink
 from app.imaging.pieces import Mask, Piece, enclose_pieces, find_pieces, measure_stroke_width
 from app.imaging.printed_lines import edge_width, find_printed_lines
@@ -118,7 +119,7 @@ def find_strokes(
     if strokes and levels.faintest < levels.faint:
         faintest = find_pieces((strength > levels.faintest).astype(np.uint8))
         labels, strokes = find_pieces(extend_strokes(labels, strokes, *faintest))
-    return labels, strokes
+    return labels, drop_frames(labels, strokes)
 
 
 def is_along_edge(box: Rectangle, shape: tuple[int, ...]) -> bool:

@@ -11,6 +11,8 @@ from app.imaging.rectangle import Rectangle
 
 MIN_LINE_SHARE = 0.45  # of the picture's longer side: a piece at least this long may be a ruled line
 EDGE_SHARE = 0.01  # of it: a ruled line continues beyond the picture, so it ends at most this far from the edge
+MAX_WIDER = 2  # times as wide as the thinnest lines of a piece: what is wider is a stroke, not another kind of line
+THICK = 2  # times as wide as a line: a stroke of this width stays, even if it lies along the line
 MIN_ASPECT = 12  # a straight run of a printed line is at least this many times as long as it is wide
 THIN_SHARE = 0.8  # of the mean stroke width of a piece: what is narrower counts as thin
 MIN_THIN = 0.1  # of the ink of a piece: less than this that is thin is only the rims of its strokes
@@ -38,10 +40,15 @@ def find_printed_lines(labels: NDArray[np.int32], pieces: Sequence[Piece]) -> Ma
     lines = np.zeros(labels.shape, np.uint8)
     for piece in select_long_or_framing(labels, pieces):
         piece_mask = (labels[piece.box.slices] == piece.label).astype(np.uint8)
+        widest = piece.box.longer_side / MIN_ASPECT
         for thickness in measure_line_widths(piece_mask, is_frame=is_inside(piece.box, labels.shape)):
-            if piece.box.longer_side >= MIN_ASPECT * thickness:
-                box, mask = mark_with_fragments(labels, piece, pieces, MAX_FRAGMENT * thickness)
-                lines[box.slices] |= find_lines_of_piece(mask, box, labels.shape, thickness)
+            if thickness > widest:
+                break
+            box, mask = mark_with_fragments(labels, piece, pieces, MAX_FRAGMENT * thickness)
+            found = find_lines_of_piece(mask, box, labels.shape, thickness)
+            if found.any():
+                lines[box.slices] |= found
+                widest = min(widest, MAX_WIDER * thickness)
     for piece in pieces:
         if is_cut_off_box(labels, piece):
             outer = piece.box.grow(SOFT_EDGE_PX).clip(width=labels.shape[1], height=labels.shape[0])
@@ -94,8 +101,8 @@ def mark_with_fragments(
     return box, np.isin(labels[box.slices], [p.label for p in (piece, *narrow)]).astype(np.uint8)
 
 
-def measure_line_widths(mask: Mask, is_frame: bool) -> set[int]:
-    """Return how wide the lines of a piece ``(h, w)`` may be, in pixels: as its strokes, or only as the thinner ones.
+def measure_line_widths(mask: Mask, is_frame: bool) -> list[int]:
+    """Return how wide the lines of a piece ``(h, w)`` may be, in pixels: as its thinner strokes, or as all of them.
 
     A printed line is often thinner than the digits that touch it. The measured width is about one too large. With one
     less, the sides of small frames are long enough for lines; but so are strokes along the lines of squared paper, so
@@ -107,7 +114,7 @@ def measure_line_widths(mask: Mask, is_frame: bool) -> set[int]:
     widths = [width]
     if np.count_nonzero(thin) >= MIN_THIN * np.count_nonzero(mask):
         widths.append(min(width, measure_stroke_width(thin)))
-    return {max(2, round(each) - is_frame) for each in widths}
+    return sorted({max(2, round(each) - is_frame) for each in widths})
 
 
 def select_long_or_framing(labels: NDArray[np.int32], pieces: Sequence[Piece]) -> list[Piece]:
@@ -151,23 +158,28 @@ def find_lines_of_piece(mask: Mask, box: Rectangle, shape: tuple[int, ...], thic
     """
     edge = edge_width(shape)
     at_edge = box.left <= edge, box.right >= shape[1] - edge, box.top <= edge, box.bottom >= shape[0] - edge
-    horizontal = find_straight_runs(mask, thickness)
-    vertical = find_straight_runs(np.ascontiguousarray(mask.T), thickness)
+    horizontal, thick = find_straight_runs(mask, thickness)
+    vertical, thick_down = find_straight_runs(np.ascontiguousarray(mask.T), thickness)
     while True:  # dropping a run may leave another one without a hold
         before = np.count_nonzero(horizontal) + np.count_nonzero(vertical)
-        horizontal, is_through = select_printed_runs(horizontal, vertical.T, at_edge[:2], edge, thickness)
-        vertical, is_through_down = select_printed_runs(vertical, horizontal.T, at_edge[2:], edge, thickness)
+        horizontal, is_through = select_printed_runs(horizontal, thick, vertical.T, at_edge[:2], edge, thickness)
+        vertical, is_through_down = select_printed_runs(
+            vertical, thick_down, horizontal.T, at_edge[2:], edge, thickness
+        )
         if np.count_nonzero(horizontal) + np.count_nonzero(vertical) == before:
             break
     if not (is_through or is_through_down or min(count_runs(horizontal), count_runs(vertical)) >= 2):
         return np.zeros_like(mask)  # neither a line through the picture nor a frame, but a 4 at its edge
     horizontal, vertical = cv2.dilate(horizontal, SOFT_EDGE), cv2.dilate(vertical, SOFT_EDGE)
     rest = mask & ~(horizontal | vertical.T)
-    return (horizontal & ~find_crossings(rest, thickness)) | (vertical & ~find_crossings(rest.T, thickness)).T
+    printed = (horizontal & ~find_crossings(rest, thickness)) | (vertical & ~find_crossings(rest.T, thickness)).T
+    square = np.ones((THICK * thickness + 3,) * 2, np.uint8)
+    # Without this border, a thin line would look thick in a box that is as thin.
+    return printed & ~cv2.morphologyEx(mask, cv2.MORPH_OPEN, square, borderType=cv2.BORDER_CONSTANT, borderValue=0)
 
 
 def select_printed_runs(
-    runs: Mask, others: Mask, at_edge: tuple[bool, bool], edge: int, thickness: int
+    runs: Mask, strokes: Mask, others: Mask, at_edge: tuple[bool, bool], edge: int, thickness: int
 ) -> tuple[Mask, bool]:
     """Keep the horizontal runs ``(h, w)`` that look printed.
 
@@ -175,6 +187,7 @@ def select_printed_runs(
 
     Args:
         runs: The runs.
+        strokes: Thicker runs, along which one of them may continue.
         others: The vertical runs of the same piece.
         at_edge: Whether the left and the right side of the piece are at the edge of the picture.
         edge: How near, in pixels.
@@ -184,7 +197,8 @@ def select_printed_runs(
         The runs, and whether one of them goes through the whole picture or meets so many others.
     """
     width, reach = runs.shape[1], round(ANCHOR_REACH * thickness) + 2
-    bridged = cv2.morphologyEx(runs, cv2.MORPH_CLOSE, np.ones((3, 4 * thickness + 1), np.uint8))  # over small gaps
+    small_gap = np.ones((3, 4 * thickness + 1), np.uint8)
+    bridged = cv2.morphologyEx(runs | strokes, cv2.MORPH_CLOSE, small_gap)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(bridged, connectivity=8)
     _, other_labels = cv2.connectedComponents(np.ascontiguousarray(others), connectivity=8)
     keep, is_any_through = np.zeros(count, np.uint8), False
@@ -204,13 +218,14 @@ def count_runs(runs: Mask) -> int:
     return cv2.connectedComponents(np.ascontiguousarray(runs), connectivity=8)[0] - 1
 
 
-def find_straight_runs(mask: Mask, thickness: int) -> Mask:
-    """Mark the horizontal runs ``(h, w)`` that are long and hardly thicker than ``thickness``."""
+def find_straight_runs(mask: Mask, thickness: int) -> tuple[Mask, Mask]:
+    """Mark the long horizontal runs ``(h, w)`` that are hardly thicker than ``thickness``, and those that are."""
     edge = thickness + 3  # rows of paper above and below: without them, a run as high as its box would look thick
     mask = cv2.copyMakeBorder(mask, edge, edge, 0, 0, cv2.BORDER_CONSTANT)
     runs = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((1, MIN_ASPECT * thickness), np.uint8))
-    runs &= ~cv2.morphologyEx(runs, cv2.MORPH_OPEN, np.ones((edge, 1), np.uint8))
-    return (cv2.dilate(runs, np.ones((2 * (thickness // 2) + 3,) * 2, np.uint8)) & mask)[edge:-edge]
+    thick = cv2.morphologyEx(runs, cv2.MORPH_OPEN, np.ones((edge, 1), np.uint8))
+    thin = cv2.dilate(runs & ~thick, np.ones((2 * (thickness // 2) + 3,) * 2, np.uint8)) & mask
+    return thin[edge:-edge], thick[edge:-edge]
 
 
 def find_crossings(rest: Mask, thickness: int) -> Mask:

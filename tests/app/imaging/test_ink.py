@@ -129,6 +129,18 @@ def test_boxes_may_be_small(level: int) -> None:
     assert [12 <= piece.box.height <= 20 for piece in pieces] == [True] * 5
 
 
+def test_a_ruled_line_through_a_thick_stroke_takes_nothing_of_it() -> None:
+    """The line and the bar of the 7 are one piece. Its mean stroke is as wide as the bar, which lies along the line."""
+    page = np.full((HEIGHT, WIDTH), 220, np.uint8)
+    seven = [np.array([(120, 130), (130, 108), (180, 114), (140, 190)])]
+    cv2.polylines(page, seven, False, 40, 18)
+    alone = find_ink(page, "digit")
+    cv2.line(page, (0, 112), (WIDTH, 112), 90, 3)
+    ink = find_ink(page, "digit")
+    assert (alone.pieces[0].area - sum(piece.area for piece in ink.pieces)) / alone.pieces[0].area < 0.05
+    assert len(ink.pieces) == 1
+
+
 def test_a_lone_straight_stroke_is_kept() -> None:
     """A 1 as long and straight as a ruled line is ink if there is nothing else."""
     page = np.full((HEIGHT, WIDTH), 220, np.uint8)
