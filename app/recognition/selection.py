@@ -50,7 +50,9 @@ async def find_digits(
     if upright.accepted_share >= MIN_ACCEPTED or len(page.ink.pieces) < MIN_TURNED_DIGITS:
         return upright
     selections = [upright]
-    for quarter_turns in (1, 2, 3):
+    for quarter_turns in (1, 3, 2):
+        if quarter_turns == 2 and len(selections) > 1:  # a page that can be read on its side is not upside down
+            break
         try:
             turned_page = await turn(page, quarter_turns)
         except CrowdedPictureError:
