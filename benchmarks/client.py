@@ -7,7 +7,6 @@ MNIST. The service runs with its defaults on one core, the command line on anoth
 """
 
 import argparse
-import os
 import re
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from benchmarks.data import DATA_DIR, required_data
 from benchmarks.pinned_service import LOAD_CORE, run_service, start_process
 from training.data import mnist
 
@@ -24,6 +24,7 @@ from training.data import mnist
 # child includes memory of its parent.
 RUN = """
 import pathlib, sys
+from benchmarks.data import DATA_DIR, required_data
 from app.__main__ import main
 status = main(sys.argv[1:])
 print(pathlib.Path("/proc/self/status").read_text())
@@ -52,11 +53,12 @@ def main() -> None:
     parser.add_argument(
         "--data-dir",
         type=Path,
-        default=Path(os.environ.get("DIGITS_DATA_DIR", "data")),
+        default=DATA_DIR,
         help="folder of MNIST [DIGITS_DATA_DIR]",
     )
     arguments = parser.parse_args()
-    images = mnist.load(arguments.data_dir, "test").images
+    with required_data(arguments.data_dir):
+        images = mnist.load(arguments.data_dir, "test").images
     print(f"{'pictures':>10}  {'command':34}{'seconds':>10}{'per second':>12}{'peak MB':>9}")
     with tempfile.TemporaryDirectory() as temporary, run_service() as (url, _):
         for count in arguments.pictures:

@@ -8,7 +8,6 @@ included (DIGITS_DATA_DIR).
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -25,13 +24,12 @@ from app.inference.engines import Engine
 from app.inference.model_folder import Reference
 from app.observability.input_statistics import make_reference
 from app.settings import released_model
+from benchmarks.data import DATA_DIR, load_held_out
 from training.data.corruptions import corrupt
-from training.data.mnist import hold_out, load
 from training.data.other_datasets import load_usps
 from training.data.out_of_distribution import load_fashion
 from training.errors import DataError
 from training.evaluation.metrics import score_all
-from training.recipes import FAST
 
 MIN_SHARE = 0.001  # smaller shares count as this
 
@@ -70,17 +68,16 @@ def main() -> None:
     )
     parser.add_argument("model", type=Path, nargs="?", default=released_model(), help="model folder [the released one]")
     folder = parser.parse_args().model
-    data_dir = Path(os.environ.get("DIGITS_DATA_DIR", "data"))
     model = model_folder.load(folder)
     expected = model.manifest.reference
     if expected is None:
         sys.exit(f"{folder} has no reference: its recipe holds out no digits.")
-    _, held_out = hold_out(load(data_dir, "train"), FAST.hold_out)
+    held_out = load_held_out()
     images, labels = held_out.images.numpy(), held_out.labels.numpy()
     sample = images[np.random.default_rng(0).permutation(len(images))[:800]]
     kinds = {"800 held-out digits": sample, "the same, black on white": 255 - sample}
     try:
-        kinds["USPS"] = load_usps(data_dir).images.numpy()
+        kinds["USPS"] = load_usps(DATA_DIR).images.numpy()
     except DataError as error:
         print(f"Without USPS: {error}")
     kinds |= {name: corrupt(held_out, name).images.numpy() for name in ("shift", "rotate", "blur")}

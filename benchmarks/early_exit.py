@@ -8,7 +8,6 @@ dependencies.
 """
 
 import argparse
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +24,11 @@ from app.inference.engine_selection import open_engine
 from app.inference.model_folder import ModelFolder
 from app.inference.networks import DIGITS
 from app.settings import released_model
-from training.data import mnist
+from benchmarks.data import load_held_out
 from training.data.corruptions import CORRUPTIONS, corrupt
 from training.data.out_of_distribution import OUT_OF_DISTRIBUTION
 from training.evaluation.metrics import score_all
 from training.export.early_exit import SURE_OF_DIGIT, SURE_OF_TYPICALITY
-from training.recipes import FAST
 
 Flags = NDArray[np.bool_]
 BATCH = 200  # pictures
@@ -94,7 +92,7 @@ def main() -> None:
     if not cascade or not model.manifest.networks["careful"].first:
         parser.error(f"{model.manifest.id} has no committee that stops early")
     fast, committee = open_engine(model, "onnxruntime", "cpu", 1, "fast"), Committee(model)
-    _, held_out = mnist.hold_out(mnist.load(Path(os.environ.get("DIGITS_DATA_DIR", "data")), "train"), FAST.hold_out)
+    held_out = load_held_out()
     digits = {"held-out digits": held_out} | {name: corrupt(held_out, name) for name in CORRUPTIONS}
     sets: dict[str, tuple[Images, NDArray[np.int64] | None]] = {
         name: (each.images.numpy(), each.labels.numpy()) for name, each in digits.items()

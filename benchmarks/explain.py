@@ -48,11 +48,10 @@ from app.recognition.explanation import (
     patch_masks,
 )
 from app.settings import released_model
+from benchmarks.data import load_held_out
 from benchmarks.server_process import Process
 from benchmarks.startup import wait_for_answer
 from tests.support.ports import free_port
-from training.data import mnist
-from training.recipes import FAST
 
 TEST_DIGITS, DESIGN_DIGITS = 500, 300  # digits that the results are for, and others that the design was chosen on
 SLICE = 64  # pictures that the service lets the network read at a time
@@ -322,7 +321,7 @@ def main() -> None:
         draw_sheet(network, [(digit.digit, digit.image) for digit in model.manifest.golden[::2]], arguments.sheet)
         return
     torch.set_num_threads(1)
-    _, held_out = mnist.hold_out(mnist.load(Path(os.environ.get("DIGITS_DATA_DIR", "data")), "train"), FAST.hold_out)
+    held_out = load_held_out()
     images = held_out.images.numpy()[np.random.default_rng(0).permutation(len(held_out))]
     print(f"{model.manifest.id}, its fast network, on held-out digits")
     if arguments.alternatives:

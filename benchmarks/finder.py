@@ -11,7 +11,6 @@ released model was trained on. DIGITS_DATA_DIR names the folder of MNIST and of 
 
 import argparse
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from PIL import Image, ImageDraw, ImageFont
 from app.imaging.decode import open_image
 from app.imaging.ink import find_ink
 from app.recognition.digit import prepare_file
+from benchmarks.data import DATA_DIR, required_data
 from benchmarks.pages import Outcome, make_numbered_page, read_page
 from benchmarks.pictures import MAX_PIXELS, Model
 from training.pages.kinds import ONE_DIGIT
@@ -153,7 +153,8 @@ def main() -> None:
         parser.error("name a file to draw: --examples, --failures or both")
     cv2.setNumThreads(1)
     model = Model.released()
-    sources = Sources.load(Path(os.environ.get("DIGITS_DATA_DIR", "data")), "held out")
+    with required_data():
+        sources = Sources.load(DATA_DIR, "held out")
     for cases, path in ((EXAMPLES, arguments.examples), (FAILURES, arguments.failures)):
         if path:
             draw_sheet([read_page(model, make_case(sources, case)) for case in cases], path)

@@ -24,13 +24,10 @@ ROUNDS = 5
 
 def load_digits(model: model_folder.ModelFolder) -> tuple[str, NDArray[np.uint8]]:
     """Return a description of the pictures to read, and the pictures ``(N, 28, 28)``."""
-    folder = Path(os.environ.get("DIGITS_DATA_DIR", "data"))
-    if (folder / "MNIST" / "raw").is_dir():
-        from training.data import mnist
-        from training.recipes import FAST
+    if (Path(os.environ.get("DIGITS_DATA_DIR", "data")) / "MNIST" / "raw").is_dir():
+        from benchmarks.data import load_held_out  # needs torch, as no other part of this benchmark does
 
-        _, held_out = mnist.hold_out(mnist.load(folder, "train"), FAST.hold_out)
-        return "held-out digits", held_out.images.numpy()
+        return "held-out digits", load_held_out().images.numpy()
     return "golden digits", np.stack([golden.image for golden in model.manifest.golden] * 50)
 
 

@@ -10,7 +10,6 @@ that are published. DIGITS_DATA_DIR names the folder of MNIST and of the Swiss s
 
 import argparse
 import io
-import os
 import statistics
 import time
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
+from benchmarks.data import DATA_DIR, required_data
 from benchmarks.pictures import Answer, Model
 from training.pages.kinds import KINDS, ONE_DIGIT, make_page
 from training.pages.page import SyntheticPage
@@ -124,8 +124,9 @@ def main() -> None:
     parser.add_argument("--failures", type=Path, metavar="FOLDER", help="save the pages that were read wrongly")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    data_dir = Path(os.environ.get("DIGITS_DATA_DIR", "data"))
-    model, sources = Model.released(), Sources.load(data_dir, arguments.part, arguments.fonts)
+    model = Model.released()
+    with required_data():
+        sources = Sources.load(DATA_DIR, arguments.part, arguments.fonts)
     print(f"{model.folder.manifest.id}, seed {arguments.seed}, {arguments.count} pages of each kind")
     print(f"{'kind':12}{'right':>8}{'accepted':>10}{'of them wrong':>14}{'CPU ms':>9}")
     shown = []

@@ -9,7 +9,6 @@ DIGITS_DATA_DIR names the folder of MNIST.
 
 import argparse
 import io
-import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -36,12 +35,11 @@ from app.recognition.answers import BoxInfo, Prediction, Reading
 from app.recognition.digit import PreparedPicture, make_prediction, prepare_file
 from app.recognition.number import read_number
 from app.settings import released_model
+from benchmarks.data import DATA_DIR, load_held_out, required_data
 from benchmarks.synthetic_photographs import Grey, Photo, make_photo
 from tests.support.pictures import make_page
-from training.data import mnist
 from training.data.mnist import Digits
 from training.data.other_datasets import read_sklearn_pictures, read_usps_pictures
-from training.recipes import FAST
 
 MAX_PIXELS = 25_000_000
 SEED = 2026  # the thresholds in app/imaging were chosen on pictures of seeds below 100
@@ -147,11 +145,13 @@ def measure_numbers(model: Model, held_out: Digits, count: int, title: str, **op
     print(f"five digits, {title}: {right / count:.2%} exactly right, of {count:,}; {format_median(seconds)} each")
 
 
-def measure_other_sets(model: Model, data_dir: Path, held_out: Digits) -> None:
+def measure_other_sets(model: Model, held_out: Digits) -> None:
     """Read digits of other sizes or colours: as PNG files through the service, and fitted to MNIST by hand."""
+    with required_data():
+        usps = read_usps_pictures(DATA_DIR)
     black_on_white = [255 - image for image in held_out.images.numpy()]
     sets: dict[str, tuple[Sequence[Grey] | NDArray[np.uint8], NDArray[np.int64]]] = {
-        "USPS, 16x16": read_usps_pictures(data_dir),
+        "USPS, 16x16": usps,
         "load_digits, 8x8": read_sklearn_pictures(),
         "held-out MNIST, black on white": (black_on_white, held_out.labels.numpy()),
     }
@@ -256,15 +256,14 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=10, help="pictures on the sheet [10]")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    model, data_dir = Model.released(), Path(os.environ.get("DIGITS_DATA_DIR", "data"))
-    _, held_out = mnist.hold_out(mnist.load(data_dir, "train"), FAST.hold_out)
+    model, held_out = Model.released(), load_held_out()
     print(f"{model.folder.manifest.id}, on synthetic photographs of digits that it was not trained on")
     misread = measure_digits(model, held_out, arguments.count)
     number_count = max(1, arguments.count // 3)
     measure_numbers(model, held_out, number_count, "apart")
     measure_numbers(model, held_out, number_count, "one pair touching", touching=True)
     measure_numbers(model, held_out, number_count, "in the boxes of a form", boxed=True)
-    measure_other_sets(model, data_dir, held_out)
+    measure_other_sets(model, held_out)
     print("CPU time to decode and normalise one picture:")
     measure_costs(held_out)
     measure_page_costs(model)

@@ -11,7 +11,6 @@ from ``swiss/scans.zip`` in the folder DIGITS_DATA_DIR: writers 0001 to 0009 are
 
 import argparse
 import csv
-import os
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import cv2
 
+from benchmarks.data import DATA_DIR
 from benchmarks.pictures import Model
 from training.data.swiss import HELD_OUT_WRITERS, TRAINING_WRITERS, read_scans
 from training.errors import DataError
@@ -102,13 +102,12 @@ def main() -> None:
         groups = read_real_pictures(model, arguments.real)
     else:
         print(f"There is no labels.csv in {arguments.real}: the real pictures are skipped.", file=sys.stderr)
-    data_dir = Path(os.environ.get("DIGITS_DATA_DIR", "data"))
     print(f"{model.folder.manifest.id}\nkind    medium            n         right    accepted  wrong of those  several")
     for (kind, medium), outcomes in sorted(groups.items()):
         print_row(kind, medium, outcomes)
     try:
         for name, writers in WRITERS.items():
-            scans = read_scans(data_dir, writers)
+            scans = read_scans(DATA_DIR, writers)
             outcomes = [read_picture(model, name, file, str(digit), is_number=False) for _, digit, file in scans]
             print_row("swiss", name, outcomes)
     except DataError as error:
