@@ -73,7 +73,7 @@ def find_free_port(host: str, first: int) -> int:
 
 def serve(settings: Settings, listeners: Sequence[socket], pipe: int | None = None) -> int:
     """Serve in this process. ``pipe`` is the file descriptor of a worker's pipe to its supervisor."""
-    # These imports take half a second, and neither ``digitserve --help`` nor a supervisor needs them. They make hundreds
+    # These imports take half a second. Neither ``digitserve --help`` nor a supervisor needs them. They make hundreds
     # of thousands of objects that stay. Looking through them for garbage again and again would take 0.1 s more.
     gc.disable()
     from app.main import create_app
