@@ -16,6 +16,7 @@ MIN_SURROUNDED = 2  # pieces of writing in the box of a frame
 MIN_INSIDE = 0.7  # of the area of a piece's box: so much of it is in the box that surrounds it
 MIN_WRITING = 0.25  # of the shorter side of a frame: what is smaller in it is no writing
 MAX_FILL = 0.25  # of its box: so much of a frame is ink
+MAX_OVERLAP = 4  # times the picture's area: with larger boxes together, the pieces are no form, and would take long
 MAX_THICK = 0.1  # of its ink: so much of a frame may be as wide as the strokes in it, where it meets one
 
 
@@ -27,7 +28,7 @@ def drop_frames(labels: NDArray[np.int32], pieces: Sequence[Piece]) -> list[Piec
         pieces: The pieces of strong ink.
     """
     boxes = np.array([(piece.box.left, piece.box.top, piece.box.right, piece.box.bottom) for piece in pieces])
-    if len(boxes) <= MIN_SURROUNDED:
+    if len(boxes) <= MIN_SURROUNDED or sum(piece.box.area for piece in pieces) > MAX_OVERLAP * labels.size:
         return list(pieces)
     starts, ends = (
         np.maximum(boxes[:, None, :2], boxes[None, :, :2]),

@@ -1,6 +1,7 @@
 """Finds the lines of ruled paper and the boxes of forms, so that they are not read as ink."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import cv2
 import numpy as np
@@ -22,6 +23,7 @@ MAX_FRAGMENT = 2  # of its thickness: a fragment of a printed line is at most th
 MAX_SLOPE = 0.03  # of the length of a line of a box: so far it may lean to the side
 MIN_INKED = 0.9  # of the length of a line of a box: so much of it is there
 SIDE_SHARE = 0.15  # of the size of a frame: so near to the sides of its box are its lines, if it slopes
+MAX_OVERLAP = 4  # times the picture's area: the boxes of the pieces that are examined have at most this area together
 SOFT_EDGE_PX = 2  # on each side of a line, its ink fades into the paper
 SOFT_EDGE = np.ones((2 * SOFT_EDGE_PX + 1,) * 2, np.uint8)
 
@@ -118,14 +120,20 @@ def measure_line_widths(mask: Mask, is_frame: bool) -> list[int]:
 
 
 def select_long_or_framing(labels: NDArray[np.int32], pieces: Sequence[Piece]) -> list[Piece]:
-    """Select the pieces that are long and reach the edge of the picture, enclose others, or look like a frame."""
-    return [
+    """Select the pieces that are long and reach the edge of the picture, enclose others, or look like a frame.
+
+    Many pieces around one another would take seconds. Of these, only the largest are selected.
+    """
+    selected = [
         piece
         for piece in pieces
         if (piece.box.longer_side >= MIN_LINE_SHARE * max(labels.shape) and not is_inside(piece.box, labels.shape))
         or any(piece.box.contains(other.box) for other in pieces)
         or has_four_sides(labels[piece.box.slices] == piece.label)
     ]
+    selected.sort(key=lambda piece: -piece.box.area)
+    areas = accumulate(piece.box.area for piece in selected)
+    return [piece for piece, area in zip(selected, areas, strict=True) if area <= MAX_OVERLAP * labels.size]
 
 
 def has_four_sides(mask: NDArray[np.bool_]) -> bool:

@@ -68,3 +68,17 @@ def test_few_pieces_are_kept(count: int) -> None:
     page = draw() * (np.arange(300) < 30 + 80 * count)
     pieces, kept = drop(page.astype(np.uint8))
     assert kept == pieces
+
+
+def test_many_pieces_around_one_another_are_kept() -> None:
+    """They are no form. To compare each with all others would take seconds."""
+    page = np.zeros((300, 300), np.uint8)
+    for margin in range(0, 60, 4):
+        cv2.rectangle(page, (margin, margin), (299 - margin, 299 - margin), 1, 1)
+    for x in (110, 180):
+        cv2.circle(page, (x, 150), 28, 1, -1)
+    pieces, kept = drop(page)
+    assert kept == pieces
+    few = page.copy()
+    few[:50], few[250:], few[:, :50], few[:, 250:] = 0, 0, 0, 0  # two of the frames are left
+    assert len(drop(few)[1]) == 2

@@ -6,7 +6,8 @@ import pytest
 
 from app.imaging.ink import MARGIN_PX, find_ink
 from app.imaging.paper import Shows
-from app.imaging.pieces import enclose_pieces
+from app.imaging.pieces import enclose_pieces, find_pieces
+from app.imaging.printed_lines import select_long_or_framing
 from tests.support.pictures import Grey
 
 HEIGHT, WIDTH = 240, 320
@@ -261,3 +262,16 @@ def test_any_shape_works(shape: tuple[int, int], level: int) -> None:
     assert not find_ink(page, "digit").pieces
     page[0, 0] = 255 - level
     find_ink(page, "digit")
+
+
+def test_of_frames_within_frames_only_the_largest_are_examined() -> None:
+    """A hundred of them would take seconds. Their boxes together have at most four times the picture's area."""
+    page = np.zeros((400, 400), np.uint8)
+    for margin in range(0, 200, 4):
+        cv2.rectangle(page, (margin, margin), (399 - margin, 399 - margin), 1, 1)
+    labels, pieces = find_pieces(page)
+    selected = select_long_or_framing(labels, pieces)
+    largest = sorted(pieces, key=lambda piece: -piece.box.area)
+    assert 0 < len(selected) < len(pieces)
+    assert selected == largest[: len(selected)]
+    assert sum(piece.box.area for piece in selected) <= 4 * page.size
