@@ -208,7 +208,7 @@ def measure_costs(held_out: Digits) -> None:
 
 
 def measure_page_costs(model: Model) -> None:
-    """Print the CPU time of reading two pages: one of 34 digits, and one of almost too many scrawls."""
+    """Print the CPU time of reading a page of digits and two that cost far more: scrawls, and circles in circles."""
     golden = [digit.image for digit in model.folder.manifest.golden]
     rows = [[golden[(7 * row + column) % len(golden)] for column in range(7 if row < 4 else 6)] for row in range(5)]
     generator = np.random.default_rng(SEED)
@@ -216,7 +216,10 @@ def measure_page_costs(model: Model) -> None:
     for _ in range(150):
         steps = generator.normal(0, 14, (8, 2)).cumsum(axis=0) + generator.integers(60, (1500, 1100))
         cv2.polylines(scrawls, [steps.astype(np.int32)], False, 40, 3)
-    for name, page in (("34 digits", make_page(rows, size=84)), ("150 scrawls", scrawls)):
+    circles = np.full((1280, 1280), 225, np.uint8)
+    for radius in range(40, 640, 6):
+        cv2.circle(circles, (640, 640), radius, 40, 2)
+    for name, page in (("34 digits", make_page(rows, size=84)), ("150 scrawls", scrawls), ("100 circles", circles)):
         seconds = [measure_cpu(partial(model.read, to_png(page)), 1) for _ in range(5)]
         print(f"read a page of {name}: {format_median(seconds)}, {len(model.read(to_png(page)).text.split())} lines")
 
