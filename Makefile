@@ -38,7 +38,7 @@ test: $(DEV)  ## run all tests but the long ones (JOBS=3 processes at a time)
 	@$(VENV)/bin/python -m pytest $(TOGETHER)
 	@$(VENV)/bin/python -m pytest $(ALONE)
 
-test-long: $(DEV)  ## run the tests that take half a minute or more: pods (need root, podman, runc, buildah, haproxy), Ray, released figures
+test-long: $(DEV)  ## run the tests that take half a minute or more: pods (need root, podman, runc, buildah, haproxy), Ray
 	@$(VENV)/bin/python -m pytest -m long
 
 coverage: $(DEV)  ## run the tests of make test, and measure branch coverage, including that of the processes they start

@@ -78,7 +78,6 @@ def check_figures(model: ModelFolder, digits: Digits, population: str) -> None:
             assert measured[figure] == pytest.approx(recorded[figure], abs=2e-3)
 
 
-@pytest.mark.long
 @pytest.mark.slow
 def test_the_released_figures_can_be_reproduced(released: ModelFolder, held_out: Digits) -> None:
     """In both engines, accuracy and calibration on MNIST are what the manifest says, and good."""
@@ -89,7 +88,6 @@ def test_the_released_figures_can_be_reproduced(released: ModelFolder, held_out:
         assert recorded["ece"] < 0.005
 
 
-@pytest.mark.long
 @pytest.mark.slow
 def test_the_figures_on_swiss_writers_can_be_reproduced(released: ModelFolder, data_dir: Path) -> None:
     """In both engines, accuracy and calibration on the writers that are held out are what the manifest says."""

@@ -55,7 +55,7 @@ def test_figures_are_measured_again_and_nothing_else_changes(
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_released_reference_is_of_its_held_out_digits(data_dir: Path, released: ModelFolder) -> None:
     """Counted again from the same digits, it is the same, except where another CPU rounds differently."""
     try:
