@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.imaging.pieces import Mask, Piece, measure_stroke_width
+from app.imaging.pieces import Piece, mark_piece, measure_stroke_width
 
 MIN_SURROUNDED = 2  # pieces of writing in the box of a frame
 MIN_INSIDE = 0.7  # of the area of a piece's box: so much of it is in the box that surrounds it
@@ -49,12 +49,7 @@ def drop_frames(labels: NDArray[np.int32], pieces: Sequence[Piece]) -> list[Piec
 
 def is_thinner(labels: NDArray[np.int32], piece: Piece, writing: Sequence[Piece]) -> bool:
     """Return whether a piece has thinner strokes than the pieces in it."""
-    width = np.median([measure_stroke_width(mark(labels, other)) for other in writing])
-    mask = mark(labels, piece)
+    width = np.median([measure_stroke_width(mark_piece(labels, other)) for other in writing])
+    mask = mark_piece(labels, piece)
     thick = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((max(2, round(width)),) * 2, np.uint8))
     return cv2.countNonZero(thick) <= MAX_THICK * piece.area
-
-
-def mark(labels: NDArray[np.int32], piece: Piece) -> Mask:
-    """Mark the pixels of a piece in its box."""
-    return (labels[piece.box.slices] == piece.label).astype(np.uint8)

@@ -54,6 +54,11 @@ def find_pieces(mask: Mask) -> tuple[NDArray[np.int32], list[Piece]]:
     return labels, pieces
 
 
+def mark_piece(labels: NDArray[np.int32], piece: Piece) -> Mask:
+    """Mark the pixels of a piece in its box."""
+    return (labels[piece.box.slices] == piece.label).astype(np.uint8)
+
+
 def enclose_pieces(pieces: Sequence[Piece]) -> Rectangle:
     """Return the smallest box that contains all of these pieces."""
     return enclose([piece.box for piece in pieces])

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.imaging.pieces import Mask, Piece, enclose_pieces, measure_stroke_width
+from app.imaging.pieces import Mask, Piece, enclose_pieces, mark_piece, measure_stroke_width
 from app.imaging.rectangle import Rectangle
 
 MIN_LINE_SHARE = 0.45  # of the picture's longer side: a piece at least this long may be a ruled line
@@ -41,9 +41,8 @@ def find_printed_lines(labels: NDArray[np.int32], pieces: Sequence[Piece]) -> Ma
     """
     lines = np.zeros(labels.shape, np.uint8)
     for piece in select_long_or_framing(labels, pieces):
-        piece_mask = (labels[piece.box.slices] == piece.label).astype(np.uint8)
         widest = piece.box.longer_side / MIN_ASPECT
-        for thickness in measure_line_widths(piece_mask, is_frame=is_inside(piece.box, labels.shape)):
+        for thickness in measure_line_widths(mark_piece(labels, piece), is_frame=is_inside(piece.box, labels.shape)):
             if thickness > widest:
                 break
             box, mask = mark_with_fragments(labels, piece, pieces, MAX_FRAGMENT * thickness)
@@ -63,7 +62,7 @@ def is_cut_off_box(labels: NDArray[np.int32], piece: Piece) -> bool:
     edge, (height, width), box = edge_width(labels.shape), labels.shape, piece.box
     turns = (box.left <= edge, box.top <= edge, box.right >= width - edge, box.bottom >= height - edge)
     return any(
-        is_at_edge and is_bracket(np.rot90(labels[box.slices] == piece.label, quarter_turns).astype(np.uint8), edge)
+        is_at_edge and is_bracket(np.rot90(mark_piece(labels, piece), quarter_turns), edge)
         for quarter_turns, is_at_edge in enumerate(turns)
     )
 
