@@ -24,7 +24,6 @@ from training.data import mnist
 # child includes memory of its parent.
 RUN = """
 import pathlib, sys
-from benchmarks.data import DATA_DIR, required_data
 from app.__main__ import main
 status = main(sys.argv[1:])
 print(pathlib.Path("/proc/self/status").read_text())

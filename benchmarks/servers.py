@@ -55,9 +55,11 @@ Images = NDArray[np.uint8]  # (N, 28, 28)
 
 def load_digits() -> Images:
     """Load the pictures to send: MNIST's test split, shuffled, because its first half is harder than the second."""
-    from training.data import mnist  # takes seconds to import, which --help does not need
+    from benchmarks.data import DATA_DIR, required_data  # take seconds to import, which --help does not need
+    from training.data import mnist
 
-    images = mnist.load(Path(os.environ.get("DIGITS_DATA_DIR", "data")), "test").images.numpy()
+    with required_data():
+        images = mnist.load(DATA_DIR, "test").images.numpy()
     return np.random.default_rng(0).permutation(images)
 
 

@@ -1,7 +1,7 @@
 """Drops what is left of the frames of forms: pieces of ink that surround others and are thinner.
 
-A frame that is as faint as the soft edges of the writing has gaps, so that its lines do not end at other lines. It is
-not found as printed lines then, and its parts would be read as 1 or 7.
+The lines of a faint frame have gaps. Then they do not end at other lines, and are not found as printed lines. Their
+parts would be read as 1 or 7.
 """
 
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ from app.imaging.pieces import Piece, mark_piece, measure_stroke_width
 
 MIN_SURROUNDED = 2  # pieces of writing in the box of a frame
 MIN_INSIDE = 0.7  # of the area of a piece's box: so much of it is in the box that surrounds it
-MIN_WRITING = 0.25  # of the shorter side of a frame: what is smaller in it is no writing
+MIN_WRITING = 0.25  # of the shorter side of a frame: smaller pieces in it are dirt
 MAX_FILL = 0.25  # of its box: so much of a frame is ink
-MAX_OVERLAP = 4  # times the picture's area: with larger boxes together, the pieces are no form, and would take long
+MAX_OVERLAP = 4  # times the picture's area: if all boxes together are larger, this is no form, and looking takes long
 MAX_THICK = 0.1  # of its ink: so much of a frame may be as wide as the strokes in it, where it meets one
 
 

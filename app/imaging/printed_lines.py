@@ -23,7 +23,7 @@ MAX_FRAGMENT = 2  # of its thickness: a fragment of a printed line is at most th
 MAX_SLOPE = 0.03  # of the length of a line of a box: so far it may lean to the side
 MIN_INKED = 0.9  # of the length of a line of a box: so much of it is there
 SIDE_SHARE = 0.15  # of the size of a frame: so near to the sides of its box are its lines, if it slopes
-MAX_OVERLAP = 2  # times the picture's area: the boxes of the pieces that are examined have at most this area together
+MAX_OVERLAP = 2  # times the picture's area: so large are the boxes of all examined pieces together, at most
 SOFT_EDGE_PX = 2  # on each side of a line, its ink fades into the paper
 SOFT_EDGE = np.ones((2 * SOFT_EDGE_PX + 1,) * 2, np.uint8)
 
@@ -226,7 +226,7 @@ def count_runs(runs: Mask) -> int:
 
 
 def find_straight_runs(mask: Mask, thickness: int) -> tuple[Mask, Mask]:
-    """Mark the long horizontal runs ``(h, w)`` that are hardly thicker than ``thickness``, and those that are."""
+    """Mark the long horizontal runs ``(h, w)``: those hardly thicker than ``thickness``, and the thicker ones."""
     edge = thickness + 3  # rows of paper above and below: without them, a run as high as its box would look thick
     mask = cv2.copyMakeBorder(mask, edge, edge, 0, 0, cv2.BORDER_CONSTANT)
     runs = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((1, MIN_ASPECT * thickness), np.uint8))

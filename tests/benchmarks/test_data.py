@@ -27,6 +27,6 @@ def test_a_folder_that_does_not_exist_is_named(name: str, tmp_path: Path) -> Non
         timeout=120,
     )
     assert done.returncode == 1
-    assert done.stderr.startswith(f"The folder {missing} does not exist.")
+    assert done.stderr.startswith(f"the folder {missing} does not exist (from --data-dir or DIGITS_DATA_DIR).")
     assert "Traceback" not in done.stderr
     assert not missing.exists()

@@ -76,7 +76,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         (lambda m: m["reference"].update(digits=4999), "counts of confidence do not add up to 4999 digits"),
         (lambda m: m["reference"]["signals"]["typicality"]["bounds"].pop(), "counts of typicality"),
         (lambda m: m["reference"]["read"].append(0), r"reference\.read"),
-        (lambda m: m["reference"].update(read=[0] * 10), r"counts of read do not add up to \d{5} digits"),
+        (lambda m: m["reference"].update(read=[0] * 10), "counts of read do not add up to 11787 digits"),
     ],
 )
 def test_a_manifest_that_breaks_the_schema_is_refused(

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from app.errors import OverloadedError
+from app.errors import NotReadyError, OverloadedError
 from app.imaging.digit_image import Images
 from app.inference.batching import Completed
 from app.inference.cascade import CascadeEngine
@@ -204,5 +204,21 @@ def test_waiting_large_batches_are_limited() -> None:
                 await scheduler.read_many(np.stack([picture(255)] * 10))
             assert len((await first).typicality) == 150
             assert len((await scheduler.read_many(np.stack([picture(255)] * 10))).typicality) == 10
+
+    run(check)
+
+
+def test_large_batches_end_when_the_scheduler_is_closed() -> None:
+    """Their slices that wait for the thread, or come later, are refused. No batch is left without an end."""
+
+    async def check() -> None:
+        scheduler = Scheduler(FakeEngine(seconds=0.05), in_loop=False)
+        await scheduler.open()
+        images = np.zeros((3 * SLICE, 28, 28), np.uint8)
+        batches = [asyncio.create_task(scheduler.read_many(images)) for _ in range(2)]
+        await asyncio.sleep(0.02)
+        await scheduler.close()
+        outcomes = await asyncio.gather(*batches, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [NotReadyError, NotReadyError]
 
     run(check)
